@@ -53,8 +53,18 @@ pub fn find() -> Option<Existing> {
 
 /// Its file systems by the names that the installer gave them: arrays, and partitions of one disk.
 fn candidates() -> Vec<PathBuf> {
-    let names = ["md/xenith-a", "md/xenith-b", "disk/by-partlabel/xenith-a", "disk/by-partlabel/xenith-b"];
-    names.iter().map(|name| Path::new("/dev").join(name)).filter(|device| device.exists()).collect()
+    let mut arrays: Vec<PathBuf> =
+        fs::read_dir("/dev/md").into_iter().flatten().flatten().map(|entry| entry.path()).collect();
+    arrays.retain(|path| path.file_name().is_some_and(|name| is_array_of_a_slot(&name.to_string_lossy())));
+    arrays.sort();
+    let labels = ["xenith-a", "xenith-b"].map(|name| Path::new("/dev/disk/by-partlabel").join(name));
+    arrays.into_iter().chain(labels).filter(|device| device.exists()).collect()
+}
+
+/// Each host's have an ending of their own; the first hosts' had none.
+fn is_array_of_a_slot(name: &str) -> bool {
+    let rest = name.strip_prefix("xenith-a").or_else(|| name.strip_prefix("xenith-b"));
+    rest.is_some_and(|rest| rest.is_empty() || rest.starts_with('-'))
 }
 
 /// A slot that was never filled, and a member of an array, cannot be mounted.
@@ -143,6 +153,19 @@ fn release() {
 mod tests {
     use super::*;
     use crate::disks::{DiskKind, Health, Holder};
+
+    #[test]
+    fn arrays_of_slots_have_endings() {
+        for (name, slot) in [
+            ("xenith-a", true),
+            ("xenith-b-1a2b3c4d", true),
+            ("xenith-state-1a2b3c4d", false),
+            ("xenith-all", false),
+            ("data", false),
+        ] {
+            assert_eq!(is_array_of_a_slot(name), slot, "{name}");
+        }
+    }
 
     #[test]
     fn a_host_is_looked_for_in_the_slots_and_in_the_arrays_of_a_disk() {

@@ -177,10 +177,12 @@ fn unfit(field: &'static str) -> impl Fn(String) -> PlanError {
 struct Devices<'a> {
     disks: Vec<&'a Disk>,
     layout: Layout,
+    /// Ends the names of arrays.
+    ending: String,
 }
 
 impl<'a> Devices<'a> {
-    fn choose(answers: &Answers, facts: &'a Facts) -> Result<Self, PlanError> {
+    fn choose(answers: &Answers, facts: &'a Facts, chosen: &Chosen) -> Result<Self, PlanError> {
         let wrong = unfit("target.disks");
         let mut disks = Vec::new();
         for wanted in &answers.target.disks {
@@ -209,7 +211,8 @@ impl<'a> Devices<'a> {
         let Some(smallest) = smallest else { return Err(wrong("no disk is named".to_owned())) };
         let layout = Layout::for_size(smallest.bytes)
             .map_err(|problem| wrong(format!("{} is too small: {problem}", smallest.path)))?;
-        Ok(Self { disks, layout })
+        let ending = chosen.state.chars().take(8).collect();
+        Ok(Self { disks, layout, ending })
     }
 
     fn is_mirror(&self) -> bool {
@@ -222,8 +225,15 @@ impl<'a> Devices<'a> {
 
     /// What a file system is made on: the partition, or the array of both.
     fn volume(&self, partition: u32) -> String {
-        let name = self.layout.partitions()[partition as usize - 1].name;
-        if self.is_mirror() { format!("/dev/md/{name}") } else { self.disks[0].partition(partition) }
+        if self.is_mirror() {
+            return format!("/dev/md/{}", self.array(partition));
+        }
+        self.disks[0].partition(partition)
+    }
+
+    /// Other disks of this machine may have been a host's once: mdadm makes no second array of one name.
+    fn array(&self, partition: u32) -> String {
+        format!("{}-{}", self.layout.partitions()[partition as usize - 1].name, self.ending)
     }
 }
 
@@ -234,7 +244,7 @@ pub fn make(answers: &Answers, facts: &Facts, chosen: &Chosen, version: &str) ->
                        the firmware's settings; nothing was written";
         return Err(unfit("firmware")(problem.to_owned()));
     }
-    let devices = Devices::choose(answers, facts)?;
+    let devices = Devices::choose(answers, facts, chosen)?;
     let cards = nics::choose(&facts.nics, &answers.network.nics).map_err(unfit("network.nics"))?;
     let units = network::units(&answers.network, &cards);
     let dom0_mib = boot::dom0_mib(facts.memory_mib).map_err(unfit("memory"))?;
@@ -305,7 +315,6 @@ fn prepare(devices: &Devices<'_>) -> Vec<Step> {
         for partition in [number::SLOT_A, number::SLOT_B, number::STATE, number::SR] {
             let (first, second) = (one.partition(partition), two.partition(partition));
             actions.push(run("mdadm", &["--zero-superblock", "--force", &first, &second]));
-            let name = devices.layout.partitions()[partition as usize - 1].name;
             actions.push(run(
                 "mdadm",
                 &[
@@ -317,7 +326,7 @@ fn prepare(devices: &Devices<'_>) -> Vec<Step> {
                     "--metadata=1.2",
                     "--bitmap=internal",
                     "--homehost=any",
-                    &format!("--name={name}"),
+                    &format!("--name={}", devices.array(partition)),
                     &first,
                     &second,
                 ],

@@ -128,8 +128,9 @@ fn no_disk_but_the_chosen_one_is_named_by_any_action() {
 fn a_mirror_is_as_large_as_its_smaller_disk_and_boots_from_either() {
     let plan = plan("[\"/dev/sda\", \"/dev/nvme0n1\"]", "");
     let shown = shown(&plan);
-    assert!(shown.contains("/dev/md/xenith-a --run --level=1"), "{shown}");
-    assert!(shown.contains("/dev/sda3 /dev/nvme0n1p3"), "{shown}");
+    assert!(shown.contains("/dev/md/xenith-a-uuid-sta --run --level=1"), "{shown}");
+    assert!(shown.contains("--name=xenith-a-uuid-sta /dev/sda3 /dev/nvme0n1p3"), "{shown}");
+    assert!(shown.contains("-L xenith-a -U uuid-a /dev/md/xenith-a-uuid-sta"), "{shown}");
     for part in ["mkfs.vfat -F 32 -n XENITH-ESP -i AAAA1111 /dev/sda2", "-i BBBB2222 /dev/nvme0n1p2"] {
         assert!(shown.contains(part), "{shown}");
     }
