@@ -11,6 +11,7 @@ use std::process::Command;
 use xenith_hypervisor_agent_types::system::SystemSlot;
 
 use crate::boot_state::{BootState, Record};
+use crate::plan::ENV_FILE;
 
 const AT: &str = "/run/xenith/other-esp";
 
@@ -26,6 +27,27 @@ pub fn tell(record: &Record, good: SystemSlot, say: &mut dyn FnMut(&str)) {
                 good.as_str()
             ));
         }
+    }
+}
+
+/// Where the first disk is dead, the menu of another takes its place: that is what firmware and GRUB have started from.
+pub fn stand_in(record: &Record, esp: &Path) {
+    if esp.join(ENV_FILE).exists() {
+        return;
+    }
+    for device in stand_ins(record, Path::exists) {
+        if run("mount", &[&device.to_string_lossy(), &esp.to_string_lossy()]).is_ok() {
+            return;
+        }
+    }
+}
+
+/// None while the first disk is there: its mount may only be late.
+fn stand_ins(record: &Record, is_there: impl Fn(&Path) -> bool) -> Vec<PathBuf> {
+    let mut devices = record.esp.iter().map(|serial| device(serial));
+    match devices.next().flatten() {
+        Some(first) if !is_there(&first) => devices.flatten().filter(|device| is_there(device)).collect(),
+        _ => Vec::new(),
     }
 }
 
@@ -72,6 +94,24 @@ mod tests {
         for odd in ["", "BBB", "BBBB222", "BBBB22223"] {
             assert_eq!(device(odd), None, "{odd}");
         }
+    }
+
+    #[test]
+    fn another_disk_stands_in_for_the_first_only_when_that_is_gone() {
+        let esp = vec!["AAAA1111".to_owned(), "BBBB2222".to_owned()];
+        let record = Record { slots: ["a".into(), "b".into()], esp, dom0_mib: 1024 };
+        let (first, second) = (device("AAAA1111").unwrap(), device("BBBB2222").unwrap());
+        for (there, stands_in) in [
+            (vec![&first, &second], vec![]),
+            (vec![&second], vec![second.clone()]),
+            (vec![&first], vec![]),
+            (vec![], vec![]),
+        ] {
+            let is_there = |path: &Path| there.iter().any(|device| device.as_path() == path);
+            assert_eq!(stand_ins(&record, is_there), stands_in, "{there:?}");
+        }
+        let alone = Record { esp: vec!["AAAA1111".to_owned()], ..record };
+        assert_eq!(stand_ins(&alone, |_| false), Vec::<PathBuf>::new());
     }
 
     #[test]

@@ -224,6 +224,7 @@ pub fn system(esp: &Path) -> Result<HostSystem, BootStateError> {
 /// What is running here.
 pub fn here() -> Result<(Record, SystemSlot), BootStateError> {
     let record = Record::load(Path::new(RECORD))?;
+    mirror::stand_in(&record, Path::new(ESP));
     let running = record.running(&fs::read_to_string("/proc/cmdline").unwrap_or_default())?;
     Ok((record, running))
 }
