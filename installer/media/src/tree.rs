@@ -23,6 +23,11 @@ const AGAIN: &str = "again";
 const FILES: &[(&str, u32, &str)] = &[
     ("etc/nftables.conf", 0o755, include_str!("../../dist/nftables.conf")),
     (
+        "etc/systemd/system/nftables.service.d/xenith.conf",
+        0o644,
+        include_str!("../../dist/nftables-stop.conf"),
+    ),
+    (
         "etc/systemd/system/xenith-agent.service",
         0o644,
         include_str!("../../../hypervisor-agent/dist/xenith-agent.service"),
@@ -314,6 +319,20 @@ mod tests {
         {
             assert_ne!(hash, other);
         }
+    }
+
+    /// Who loads the host's own filter again leaves the one of the VMs alone.
+    #[test]
+    fn the_hosts_filter_flushes_no_other() {
+        let ours = FILES.iter().filter(|(path, ..)| path.contains("nftables"));
+        let texts: Vec<_> = ours.map(|(_, _, text)| *text).collect();
+        assert_eq!(texts.len(), 2);
+        assert!(texts.iter().all(|text| !text.contains("flush ruleset")), "{texts:?}");
+        assert!(texts[0].contains("\ntable inet xenith\ndelete table inet xenith\n"), "{texts:?}");
+        assert!(
+            texts[1].contains("ExecStop=\nExecStop=-/usr/sbin/nft delete table inet xenith\n"),
+            "{texts:?}"
+        );
     }
 
     /// The recipe's scripts enable these by name.
