@@ -47,10 +47,11 @@ pub fn run(terminal: &mut dyn Terminal) -> std::io::Result<Ended> {
             return Ok(ended);
         }
         match crate::facts::Facts::gather() {
-            Ok(facts) => match install(terminal, &facts)? {
-                Some(ended) => return Ok(ended),
-                None => terminal.show("Nothing was written."),
-            },
+            Ok(facts) => {
+                if let Some(ended) = install(terminal, &facts)? {
+                    return Ok(ended);
+                }
+            }
             Err(error) => terminal.show(&format!("This machine cannot be looked at: {error}")),
         }
     }
@@ -106,13 +107,13 @@ fn install(terminal: &mut dyn Terminal, facts: &Facts) -> std::io::Result<Option
                 {
                     "r" => {}
                     "s" => return Ok(Some(Ended::Shell)),
-                    _ => return Ok(None),
+                    _ => return Ok(nothing_written(terminal)),
                 }
             }
         }
     };
     if !confirmed(terminal, &answers, facts, &ready)? {
-        return Ok(None);
+        return Ok(nothing_written(terminal));
     }
     loop {
         let Err(error) = ready.apply(&mut Lines { terminal, last: 0 }) else {
@@ -124,9 +125,20 @@ fn install(terminal: &mut dyn Terminal, facts: &Facts) -> std::io::Result<Option
         {
             "r" => {}
             "s" => return Ok(Some(Ended::Shell)),
-            _ => return Ok(None),
+            _ => {
+                terminal.show(
+                    "Given up. Unless the message above says otherwise, the disks were written in part, and what was on \
+                     them is lost.",
+                );
+                return Ok(None);
+            }
         }
     }
+}
+
+fn nothing_written(terminal: &mut dyn Terminal) -> Option<Ended> {
+    terminal.show("Nothing was written.");
+    None
 }
 
 /// Shows the summary, and takes the names of the disks for a yes.
