@@ -41,6 +41,9 @@ enum Command {
     Console,
     /// Tell the boot loader that the running system is good, once it is
     BootGood,
+    /// Long after the start of a system on trial: go back, if it was not found good
+    #[command(hide = true)]
+    TrialOver,
     /// Put a new system into the other slot of this host
     Upgrade {
         /// The folder with image.json, its signature, and the squashfs (on a medium: live)
@@ -80,6 +83,7 @@ pub fn main() -> ExitCode {
         Command::Screen => screen(),
         Command::Console => console::run().map_err(|error| error.to_string()),
         Command::BootGood => boot_good(),
+        Command::TrialOver => trial_over(),
         Command::Upgrade { image, key, older, plan, reboot } => {
             let mode = if plan { Mode::PlanOnly } else { Mode::Apply };
             let age = if older { Age::Any } else { Age::NotOlder };
@@ -228,6 +232,17 @@ fn boot_good() -> Result<(), String> {
         Verdict::Healthy | Verdict::Stay => Ok(()),
         Verdict::GoBack => start_again(),
     }
+}
+
+/// Forced: what hangs would keep an orderly restart from its end.
+fn trial_over() -> Result<(), String> {
+    if !upgrade::still_on_trial() {
+        return Ok(());
+    }
+    println!("this system was not found good in all the time since its start, and is left");
+    let status = Process::new("systemctl").args(["--force", "reboot"]).status();
+    let status = status.map_err(|error| format!("systemctl --force reboot: {error}"))?;
+    if status.success() { Ok(()) } else { Err(format!("systemctl --force reboot ended with {status}")) }
 }
 
 fn start_again() -> Result<(), String> {

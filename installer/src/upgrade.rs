@@ -239,6 +239,13 @@ pub enum Verdict {
     Stay,
 }
 
+/// Long after the start of a system on trial: whether it is on trial still. One that cannot tell did not come up.
+#[must_use]
+pub fn still_on_trial() -> bool {
+    let state = |slot| BootState::read(Path::new(ESP)).map(|state| state.judge(slot));
+    here().and_then(|(_, running)| state(running)).map_or(true, |boot| boot == Boot::OnTrial)
+}
+
 /// Waits for health, then writes down what the boot menu has to know.
 pub fn boot_good(say: &mut dyn FnMut(&str)) -> Result<Verdict, BootStateError> {
     let (record, running) = here()?;

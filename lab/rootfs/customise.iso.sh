@@ -5,7 +5,7 @@ set -eu
 tree=$1
 
 # A host's services. In the live system the target is another one, and none of these starts.
-chroot "$tree" systemctl --quiet enable xenith-agent.service xenith-first-boot.service xenith-boot-good.service xenith-join.path \
+chroot "$tree" systemctl --quiet enable xenith-agent.service xenith-first-boot.service xenith-boot-good.service xenith-join.path xenith-trial.timer \
     xenith-console@tty1.service xenith-console@hvc0.service nftables.service systemd-resolved.service \
     systemd-timesyncd.service
 # Instead of a login: the status of the host, and from there a login.

@@ -59,6 +59,8 @@ const FILES: &[(&str, u32, &str)] = &[
         0o644,
         include_str!("../../dist/xenith-installer-screen@.service"),
     ),
+    ("etc/systemd/system/xenith-trial.timer", 0o644, include_str!("../../dist/xenith-trial.timer")),
+    ("etc/systemd/system/xenith-trial.service", 0o644, include_str!("../../dist/xenith-trial.service")),
     ("etc/systemd/system/xenith-join.path", 0o644, include_str!("../../dist/xenith-join.path")),
     (
         "etc/systemd/system/xenith-orchestrator.service",
@@ -344,6 +346,7 @@ mod tests {
             "xenith-first-boot.service",
             "xenith-boot-good.service",
             "xenith-join.path",
+            "xenith-trial.timer",
         ] {
             assert!(script.contains(unit), "{unit} is not enabled");
             assert!(FILES.iter().any(|(path, ..)| path.ends_with(unit)), "{unit} is not there");

@@ -38,11 +38,12 @@ pub fn slot_menu(uuid: &str, dom0_mib: u64) -> String {
         "# Written by the installer; an upgrade writes it anew. Read by the boot menu on the EFI system partition.\n\
          # Without gzio GRUB takes what gzip packed as it is, and finds no kernel in it.\n\
          insmod gzio\ninsmod multiboot2\n\
-         # xen_rm_opts: no real-mode code where there is no BIOS.\n\
+         # xen_rm_opts: no real-mode code where there is no BIOS. xenith_trial: whether this start is a try.\n\
          if [ \"$grub_platform\" = pc ]; then set xen_rm_opts=; else set xen_rm_opts='no-real-mode edd=off'; fi\n\
          multiboot2 /boot/xen.gz placeholder dom0_mem={dom0_mib}M,max:{dom0_mib}M console=com1,vga com1=115200,8n1 \
          guest_loglvl=warning $xen_rm_opts\n\
-         module2 /boot/vmlinuz placeholder root=UUID={uuid} rw console=tty0 console=hvc0 panic=30\n\
+         module2 /boot/vmlinuz placeholder root=UUID={uuid} rw console=tty0 console=hvc0 panic=30 \
+         $xenith_trial\n\
          module2 --nounzip /boot/initrd.img\n"
     )
 }
@@ -69,15 +70,18 @@ if [ -n "$trial" -a "$trial_left" = 1 ]; then
         # What cannot even be loaded is not waited at: the good slot is started at once.
         if [ "$slot" = b ]; then set fallback=1; else set fallback=0; fi
         set boot="$trial"
+        set trying="$trial"
     fi
 fi
 if [ "$boot" = b ]; then set default=xenith-b; else set default=xenith-a; fi
 set timeout=3
 menuentry "Xenith (slot A)" --id xenith-a {{
+    if [ "$trying" = a ]; then set xenith_trial=xenith.trial; else set xenith_trial=; fi
     search --no-floppy --fs-uuid --set=root {a}
     source /boot/xenith.cfg
 }}
 menuentry "Xenith (slot B)" --id xenith-b {{
+    if [ "$trying" = b ]; then set xenith_trial=xenith.trial; else set xenith_trial=; fi
     search --no-floppy --fs-uuid --set=root {b}
     source /boot/xenith.cfg
 }}

@@ -218,9 +218,13 @@ fn the_installed_system_finds_its_parts_by_uuid() {
     }
     let menu = written(&plan, "/run/xenith/esp0/grub/grub.cfg");
     assert!(menu.contains("if save_env trial_left; then\n"), "{menu}");
+    let told =
+        "if [ \"$trying\" = b ]; then set xenith_trial=xenith.trial; else set xenith_trial=; fi\n    search";
+    assert!(menu.contains(told) && menu.contains("set trying=\"$trial\"\n"), "{menu}");
     assert!(menu.contains("if [ \"$slot\" = b ]; then set fallback=1; else set fallback=0; fi"), "{menu}");
     assert!(menu.contains("--set=root uuid-a") && menu.contains("--set=root uuid-b"), "{menu}");
     let slot = written(&plan, "/run/xenith/target/boot/xenith.cfg");
+    assert!(slot.contains(" panic=30 $xenith_trial\n"), "{slot}");
     assert!(slot.contains("root=UUID=uuid-a") && slot.contains("dom0_mem=1149M"), "{slot}");
     // "no multiboot header found" is what GRUB says of a packed Xen that it does not unpack.
     assert!(slot.find("insmod gzio").unwrap() < slot.find("multiboot2 /boot/xen.gz").unwrap(), "{slot}");
