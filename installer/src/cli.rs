@@ -318,6 +318,11 @@ fn fill(folder: &Path, key: Option<String>, age: Age, mode: Mode) -> Result<Syst
     if mode == Mode::PlanOnly {
         return Ok(running);
     }
+    if console::network_on_trial() {
+        return Err("the orchestrator is trying another network on this host, which the new system would keep whatever becomes \
+                    of it; try again when that is over"
+            .to_owned());
+    }
     upgrade::give_up_other(&record, running, Path::new(ESP), &mut |line| println!("{line}"))
         .map_err(|error| error.to_string())?;
     let mut console = Console;

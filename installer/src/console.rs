@@ -118,8 +118,7 @@ fn password_is(password: &str) -> Result<bool, String> {
 
 /// To open the files of the management network in an editor of lines is no help at 3 in the morning: two questions are.
 fn network() -> Result<(), String> {
-    let mounts = fs::read_to_string("/proc/self/mounts").unwrap_or_default();
-    if is_on_trial(&mounts) {
+    if network_on_trial() {
         return Err("the orchestrator is trying another network on this host, and what is typed now would go with it; the host \
                     goes back by itself within minutes, then try again"
             .to_owned());
@@ -153,6 +152,12 @@ fn replace(path: &Path, text: &str) -> io::Result<()> {
     fs::set_permissions(&partial, fs::metadata(path)?.permissions())?;
     fs::File::open(&partial)?.sync_all()?;
     fs::rename(&partial, path)
+}
+
+/// Whether the agent is trying another management interface on this host.
+#[must_use]
+pub fn network_on_trial() -> bool {
+    is_on_trial(&fs::read_to_string("/proc/self/mounts").unwrap_or_default())
 }
 
 /// The files of a change on trial lie over those of the host as a mount.
