@@ -108,7 +108,10 @@ pub async fn second_disk_alone(rig: &mut Rig) -> Result<()> {
         &rig.shell()?,
         &[
             ("every array runs with one disk", half.as_str()),
-            ("the menu of the other disk counts", "xenith-installer system | grep -q '\"standing\":\"good\"'"),
+            (
+                "the menu of the other disk counts",
+                "xenith-installer system | grep -q '\"standing\":\"good\"'",
+            ),
             ("the SR is there", "mountpoint -q /var/lib/xenith/sr"),
             ("the agent runs", "systemctl is-active xenith-agent"),
         ],
