@@ -4,6 +4,7 @@
 //! (`*.xenith.internal`), the configured one for everybody else.
 
 mod assets;
+mod body;
 mod console;
 mod metrics;
 mod origin;
@@ -32,6 +33,7 @@ use xenith_orchestrator_types::ApiError;
 use crate::app::App;
 use crate::enrol::{CallerAddress, Enrol};
 use crate::rpc::{Credentials, Gate, document};
+use body::Bodies;
 use origin::{Sender, sender};
 use page::Pages;
 use upload::Uploads;
@@ -42,7 +44,9 @@ pub use tls::WebCertificates;
 /// A definition with every disk and NIC is a few KiB; nothing of the API comes near this.
 const MAX_REQUEST: u32 = 1 << 20;
 const MAX_RESPONSE: u32 = 32 << 20;
-const MAX_CONNECTIONS: u32 = 4096;
+/// Never reached: connections are counted where they are taken ([`serve`]). jsonrpsee counts each call over HTTP as one more;
+/// with a bound that can be reached, who holds many open keeps everybody else out.
+const MAX_CONNECTIONS: u32 = 1 << 20;
 const MAX_SUBSCRIPTIONS: u32 = 64;
 const MAX_BATCH: u32 = 100;
 
@@ -74,8 +78,7 @@ pub fn router(app: &Arc<App>, module: RpcModule<Gate>, enrol: Enrol) -> (Router,
     let router = Router::new()
         .route("/session", post(session::open).delete(session::close).with_state(rpc.clone()))
         .route("/upload/import", get(page::connect).with_state(Pages::new(rpc.clone())))
-        .route("/upload/{vdi}", post(upload::look).put(upload::take).with_state(Uploads::new(rpc.clone())))
-        .route("/rpc", any(call).with_state(rpc))
+        .route("/rpc", any(call).with_state(rpc.clone()))
         .route("/console/{ticket}", any(console::connect).with_state(Arc::clone(app)))
         .route("/healthz", get(|| async { "alive\n" }))
         .route("/readyz", get(ready).with_state(Arc::clone(app)))
@@ -83,6 +86,9 @@ pub fn router(app: &Arc<App>, module: RpcModule<Gate>, enrol: Enrol) -> (Router,
         .route("/openrpc.json", get(openrpc).with_state(Arc::clone(app)))
         .merge(enrolment)
         .fallback(assets::serve)
+        .layer(axum::middleware::from_fn_with_state(Bodies::default(), body::whole))
+        // Behind that: what is uploaded is as long as a disk.
+        .route("/upload/{vdi}", post(upload::look).put(upload::take).with_state(Uploads::new(rpc)))
         .layer(axum::middleware::map_response(harden));
     (router, handle)
 }

@@ -9,7 +9,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::Semaphore;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use xenith_common_tasks::TaskSet;
 
 /// Out of file descriptors, mostly: some are closed meanwhile.
@@ -38,8 +38,8 @@ struct Counted {
 }
 
 impl Callers {
-    fn of(limit: Limit) -> Arc<Self> {
-        Arc::new(Self { each: (limit.at_once / 4).max(1), open: Mutex::default() })
+    fn of(at_once: usize) -> Arc<Self> {
+        Arc::new(Self { each: (at_once / 4).max(1), open: Mutex::default() })
     }
 
     fn open(&self) -> MutexGuard<'_, HashMap<IpAddr, usize>> {
@@ -71,6 +71,34 @@ impl Drop for Counted {
     }
 }
 
+/// Of what strangers may have only so many at once, connections apart: of one [`site`] no more than a quarter of them.
+#[derive(Debug, Clone)]
+pub struct Places {
+    free: Arc<Semaphore>,
+    callers: Arc<Callers>,
+}
+
+/// One of them, until it is dropped.
+#[derive(Debug)]
+pub struct Place {
+    _free: OwnedSemaphorePermit,
+    _counted: Counted,
+}
+
+impl Places {
+    #[must_use]
+    pub fn new(at_once: usize) -> Self {
+        Self { free: Arc::new(Semaphore::new(at_once)), callers: Callers::of(at_once) }
+    }
+
+    /// `None`: all are taken, or this one has enough.
+    #[must_use]
+    pub fn take(&self, from: IpAddr) -> Option<Place> {
+        let free = Arc::clone(&self.free).try_acquire_owned().ok()?;
+        Some(Place { _free: free, _counted: self.callers.count(from)? })
+    }
+}
+
 /// What of an address counts. Of IPv6 the 64 bits that a site is given: the rest anybody chooses at will.
 #[must_use]
 pub fn site(from: IpAddr) -> IpAddr {
@@ -89,7 +117,7 @@ pub fn accept<Served>(
 ) where
     Served: Future<Output = ()> + Send + 'static,
 {
-    let (places, callers) = (Arc::new(Semaphore::new(limit.at_once)), Callers::of(limit));
+    let (places, callers) = (Arc::new(Semaphore::new(limit.at_once)), Callers::of(limit.at_once));
     let (owned, token) = (tasks.clone(), tasks.token());
     tasks.spawn("accept", async move {
         loop {
@@ -130,7 +158,7 @@ mod tests {
 
     #[test]
     fn one_stranger_keeps_nobody_else_out() {
-        let callers = Callers::of(Limit { name: "test", at_once: 32 });
+        let callers = Callers::of(32);
         let from = |address: &str| address.parse::<IpAddr>().unwrap();
         let mut theirs: Vec<_> = (0..8).map(|_| callers.count(from("2001:db8:1:2::1")).unwrap()).collect();
         assert!(callers.count(from("2001:db8:1:2:ffff::9")).is_none(), "the same site");
@@ -140,6 +168,17 @@ mod tests {
         assert!(callers.count(from("2001:db8:1:2::1")).is_some(), "one has ended");
         drop(theirs);
         assert!(callers.open().is_empty(), "who has none is not remembered");
+    }
+
+    #[test]
+    fn places_are_so_many_and_come_back() {
+        let places = Places::new(8);
+        let from = |number: u8| IpAddr::from([192, 0, 2, number]);
+        let mut taken: Vec<_> = (0..8).map(|number| places.take(from(number / 2)).unwrap()).collect();
+        assert!(places.take(from(9)).is_none(), "all are taken");
+        taken.pop();
+        assert!(places.take(from(0)).is_none(), "it has two of eight");
+        assert!(places.take(from(9)).is_some());
     }
 
     #[tokio::test]
