@@ -162,25 +162,16 @@ impl Authn {
         let known = self.user_by_name(&given.name).await.map_err(|error| store_error(&error))?;
         let hash = known.as_ref().map_or(&self.decoy, |record| &record.password_hash);
         let right = password::verify(given.password.clone(), hash.clone()).await?;
-        let Some(record) = known.filter(|record| right && !record.user.disabled) else {
+        let Some(verified) = known.filter(|record| right && !record.user.disabled) else {
             return Err(ApiError::new(Reason::Unauthenticated, "the name or the password is wrong"));
         };
-        let id = record.user.id;
-        let factor = self.pass_second_factor(vault, id, given.code.as_deref()).await?;
         let secret = format!("{SESSION_PREFIX}{}", new_secret()?);
         let expires = OffsetDateTime::now_utc() + SESSION_LIFE;
-        let session = SessionRecord { user: id, expires };
-        self.db
-            .sessions
-            .insert(&secret_hash(&secret), &session)
-            .await
-            .map_err(|error| store_error(&error))?;
-        let now = OffsetDateTime::now_utc();
-        // Only for people to see.
-        if let Err(error) = self.db.users.modify(&id, |record| record.user.last_login = Some(now)).await {
-            tracing::warn!(%error, "the time of a login could not be noted");
-        }
-        Ok(SignedIn { secret, expires, user: User { last_login: Some(now), ..record.user }, factor })
+        let session = SessionRecord { user: verified.user.id, expires };
+        let code = given.code.as_deref();
+        let (user, factor) =
+            self.open_session(vault, (&verified, code), (&secret_hash(&secret), &session)).await?;
+        Ok(SignedIn { secret, expires, user, factor })
     }
 
     /// Who has this session or token.
@@ -376,6 +367,34 @@ mod tests {
         authn.end_sessions(user.id, None).await.unwrap();
         assert_eq!(authn.caller(&secret, None).await.unwrap_err().reason(), Reason::Unauthenticated);
         assert!(authn.caller("xt1-nonsense", None).await.is_err());
+    }
+
+    #[tokio::test]
+    async fn a_user_who_changed_while_the_password_was_verified_has_no_session_from_it() {
+        type Change = fn(&mut UserRecord);
+        let table: [(&str, Change, bool); 4] = [
+            ("nothing", |_| {}, true),
+            ("signed in elsewhere", |record| record.user.last_login = Some(OffsetDateTime::now_utc()), true),
+            ("another password", |record| record.password_hash = "another".into(), false),
+            ("disabled", |record| record.user.disabled = true, false),
+        ];
+        let vault = Vault::open(&tempfile::tempdir().unwrap().path().join("master.key")).unwrap();
+        for (case, change, opened) in table {
+            let authn = Authn::new(db()).await.unwrap();
+            authn.first_admin().await.unwrap().unwrap();
+            let verified = authn.user_by_name("admin").await.unwrap().unwrap();
+            let user = verified.user.id;
+            authn.db.users.modify(&user, change).await.unwrap().unwrap();
+            let session = SessionRecord { user, expires: OffsetDateTime::now_utc() + SESSION_LIFE };
+            let key = secret_hash("xs1-a");
+            let outcome = authn.open_session(&vault, (&verified, None), (&key, &session)).await;
+            match (outcome, opened) {
+                (Ok((user, Factor::None)), true) => assert!(user.last_login.is_some(), "{case}"),
+                (Err(error), false) => assert_eq!(error.reason(), Reason::Unauthenticated, "{case}"),
+                (outcome, _) => panic!("{case}: {outcome:?}"),
+            }
+            assert_eq!(authn.db.sessions.get(&key).await.unwrap().is_some(), opened, "{case}");
+        }
     }
 
     #[tokio::test]

@@ -6,19 +6,21 @@
 //! ```
 //!
 //! What always holds: the secret is stored sealed, recovery codes as digests under the Vault's key. A code is accepted in
-//! the commit that notes it, against the record as it was read: of two sign-ins with one code at the same time, one
-//! conflicts, looks again, and finds it used. A crash before that commit leaves the code good; after it, the sign-in is
-//! asked for again with the next one. An API token is never asked for a code, and cannot change any of this.
+//! the commit that notes it and opens the session, against the record as it was read: of two sign-ins with one code at the
+//! same time, one conflicts, looks again, and finds it used. A crash before that commit leaves the code good; after it, the
+//! sign-in is asked for again with the next one. An API token is never asked for a code, and cannot change any of this.
 
 use aws_lc_rs::rand;
 use time::OffsetDateTime;
 use xenith_common_ids::UserId;
+use xenith_orchestrator_store::{Expect, Record, Transaction};
+use xenith_orchestrator_types::user::User;
 use xenith_orchestrator_types::{ApiError, Reason};
 
 use super::Authn;
 use super::totp::{self, Worth};
 use crate::errors::store_error;
-use crate::model::{TotpRecord, UserRecord};
+use crate::model::{SessionRecord, TotpRecord, UserRecord};
 use crate::secret::Vault;
 
 /// The field of a sign-in, or of a confirmation, that has the code.
@@ -31,7 +33,9 @@ const RECOVERY_CODES: usize = 10;
 /// 80 bits, in four groups of four letters and digits: nobody guesses one, and somebody can copy it from paper.
 const RECOVERY_LEN: usize = 10;
 /// How often a sign-in looks again when the user changed meanwhile. Sign-ins of one user in one instant are few.
-const ATTEMPTS: usize = 8;
+const ATTEMPTS: usize = 32;
+/// That somebody signed in is noted so often: programs that do it all the time do not get into each other's way.
+const NOTED_FOR: time::Duration = time::Duration::MINUTE;
 
 /// What a user proved themselves with, besides the password.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -145,36 +149,46 @@ fn recovery_code() -> Result<String, ApiError> {
 }
 
 impl Authn {
-    /// The second step of a sign-in whose password was right. What was given counts in no other sign-in.
-    pub(super) async fn pass_second_factor(
+    /// The end of a sign-in whose password was `verified`: takes a code where the user has a second factor, in the commit
+    /// that opens the session. A user who changed since is looked at again: who was given another password meanwhile, or was
+    /// disabled, has had their sessions ended, and no sign-in that was under way opens one after that.
+    pub(super) async fn open_session(
         &self,
         vault: &Vault,
-        id: UserId,
-        given: Option<&str>,
-    ) -> Result<Factor, ApiError> {
+        (verified, given): (&UserRecord, Option<&str>),
+        (key, session): (&String, &SessionRecord),
+    ) -> Result<(User, Factor), ApiError> {
         for _ in 0..ATTEMPTS {
-            let record = self.db.users.get(&id).await.map_err(|error| store_error(&error))?;
-            let Some(record) = record.filter(|record| !record.value.user.disabled) else { break };
-            let mut changed = record.value.clone();
-            let factor = spend(vault, &mut changed, given, OffsetDateTime::now_utc())?;
-            if factor == Factor::None {
-                return Ok(factor);
-            }
-            match self.db.users.update(&record, &changed).await {
-                Ok(_) => return Ok(factor),
+            let record = self.db.users.get(&verified.user.id).await.map_err(|error| store_error(&error))?;
+            let as_verified = |record: &Record<UserId, UserRecord>| {
+                !record.value.user.disabled && record.value.password_hash == verified.password_hash
+            };
+            let Some(record) = record.filter(as_verified) else {
+                let text = "the user changed in this moment; sign in again";
+                return Err(ApiError::new(Reason::Unauthenticated, text));
+            };
+            let (mut changed, now) = (record.value.clone(), OffsetDateTime::now_utc());
+            let factor = spend(vault, &mut changed, given, now)?;
+            let is_noted = |last: OffsetDateTime| (now - last).abs() < NOTED_FOR;
+            let commit = if factor == Factor::None && changed.user.last_login.is_some_and(is_noted) {
+                self.db.users.require_in(Transaction::new(), &record.key, Expect::At(record.revision))
+            } else {
+                changed.user.last_login = Some(now);
+                self.db.users.update_in(Transaction::new(), &record, &changed)
+            };
+            match self.db.store.commit(self.db.sessions.insert_in(commit, key, session)).await {
+                Ok(_) => return Ok((User { last_login: Some(now), ..changed.user }, factor)),
                 // Another sign-in, perhaps with this very code.
                 Err(error) if error.is_conflict() => {}
                 Err(error) => return Err(store_error(&error)),
             }
         }
-        Err(ApiError::new(Reason::Unauthenticated, "the user changed in this moment; sign in again"))
+        Err(ApiError::new(Reason::Conflict, "this user signs in too often at once; sign in again"))
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use xenith_orchestrator_types::user::User;
-
     use super::*;
 
     const SECRET: &[u8] = b"12345678901234567890";
