@@ -14,7 +14,7 @@ mod missed;
 use std::net::IpAddr;
 
 use blake3::Hash;
-use serde_json::Value;
+use serde_json::{Map, Value};
 use time::OffsetDateTime;
 use tokio::sync::Mutex;
 use xenith_common_ids::AuditId;
@@ -44,6 +44,8 @@ const SECRETS: [&str; 13] = [
     "variables",
     "webhook",
 ];
+/// Of the parameters of a call, in bytes as JSON. The log is kept for ever.
+const MOST_PARAMS: usize = 8 * 1024;
 const PAGE: usize = 500;
 /// How often a record is put at another end of the chain than was thought. Once is enough: see [`Audit::append_in`].
 const ATTEMPTS: usize = 3;
@@ -118,6 +120,39 @@ fn without_secrets(params: &Value) -> Value {
     }
 }
 
+/// What is written down of parameters: no secrets, and no more than [`MOST_PARAMS`]. Those of a refused call may be anything
+/// that a MiB holds.
+fn logged(params: &Value) -> Value {
+    let bare = without_secrets(params);
+    let bytes = |value: &Value| value.to_string().len();
+    let whole = bytes(&bare);
+    let fields = match bare {
+        bare if whole <= MOST_PARAMS => return bare,
+        Value::Object(fields) => fields,
+        _ => return Value::from(format!("({whole} bytes)")),
+    };
+    let (mut kept, mut room, mut left_out) = (Map::new(), MOST_PARAMS, 0_u64);
+    for (name, value) in fields {
+        // With what stands around it.
+        let around = bytes(&Value::from(name.as_str())) + 2;
+        let value = match bytes(&value) {
+            size if around + size <= room => value,
+            size => Value::from(format!("({size} bytes)")),
+        };
+        match room.checked_sub(around + bytes(&value)) {
+            Some(rest) => {
+                room = rest;
+                kept.insert(name, value);
+            }
+            None => left_out += 1,
+        }
+    }
+    if left_out > 0 {
+        kept.insert("(left out)".to_owned(), Value::from(left_out));
+    }
+    Value::Object(kept)
+}
+
 impl Audit {
     pub async fn open(db: Db) -> Result<Self, StoreError> {
         let head = Head::read(&db).await?;
@@ -186,7 +221,7 @@ impl Audit {
 
     /// Before the effect. Returns the number to complete later.
     pub async fn ask(&self, caller: &Caller, method: &str, params: &Value) -> Result<u64, ApiError> {
-        let record = Self::record(caller, method, without_secrets(params), AuditPhase::Asked);
+        let record = Self::record(caller, method, logged(params), AuditPhase::Asked);
         self.append(Transaction::new(), record).await
     }
 
@@ -224,7 +259,7 @@ impl Audit {
     pub async fn refused(&self, caller: &Caller, method: &str, params: &Value, error: &ApiError) {
         let record = AuditRecord {
             outcome: Some(error.message.clone()),
-            ..Self::record(caller, method, without_secrets(params), AuditPhase::Refused)
+            ..Self::record(caller, method, logged(params), AuditPhase::Refused)
         };
         if let Err(error) = self.append(Transaction::new(), record).await {
             tracing::warn!(%error, method, "a refusal could not be written to the audit log");
@@ -370,6 +405,28 @@ mod tests {
             let kept = without_secrets(&params).to_string();
             assert!(!kept.contains(secret) && kept.contains("(not logged)"), "{kept}");
         }
+    }
+
+    #[test]
+    fn what_fills_the_log_is_not_kept() {
+        let small = json!({ "vm": "web-1", "tags": ["prod"] });
+        assert_eq!(logged(&small), small);
+        let many: Map<String, Value> =
+            (0..10_000).map(|number| (format!("x{number}"), Value::from("y".repeat(50)))).collect();
+        for (case, params) in [
+            ("many members", Value::Object(many.clone())),
+            ("a long name", json!({ "vm": "web-1", ("n".repeat(1 << 20)): 1 })),
+            ("long within", json!({ "vm": "web-1", "spec": many })),
+            ("a list of lists", json!({ "a": vec![vec!["b".repeat(2000); 100]; 100] })),
+            ("no object", json!(vec!["b".repeat(2000); 100])),
+        ] {
+            let kept = logged(&params).to_string();
+            assert!(kept.len() <= MOST_PARAMS + 100, "{case}: {}", kept.len());
+        }
+        let long = json!({ "vm": "web-1", "zzz": { "list": vec!["b".repeat(2000); 100] } });
+        let kept = logged(&long);
+        assert_eq!(kept["vm"], "web-1", "{kept}");
+        assert!(kept["zzz"].as_str().is_some_and(|told| told.ends_with(" bytes)")), "{kept}");
     }
 
     #[tokio::test]
