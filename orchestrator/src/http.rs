@@ -8,6 +8,7 @@ mod body;
 mod console;
 mod metrics;
 mod origin;
+mod paced;
 mod page;
 mod serve;
 mod session;
@@ -70,7 +71,7 @@ pub fn router(app: &Arc<App>, module: RpcModule<Gate>, enrol: Enrol) -> (Router,
         .max_connections(MAX_CONNECTIONS)
         .max_subscriptions_per_connection(MAX_SUBSCRIPTIONS)
         .set_batch_request_config(BatchRequestConfig::Limit(MAX_BATCH))
-        .enable_ws_ping(PingConfig::new())
+        .enable_ws_ping(PingConfig::new().inactive_limit(serve::UNHEARD))
         .build();
     let builder = jsonrpsee::server::Server::builder().set_config(config).to_service_builder();
     let rpc = Rpc { methods: module.into(), builder, stop };

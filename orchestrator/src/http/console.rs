@@ -7,6 +7,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use axum::Extension;
 use axum::extract::ws::{CloseFrame, Message, WebSocket, WebSocketUpgrade};
 use axum::extract::{Path, State};
 use axum::http::{HeaderMap, StatusCode, Uri};
@@ -21,6 +22,7 @@ use xenith_orchestrator_types::Reason;
 use xenith_orchestrator_types::console::{ConsoleControl, close};
 
 use super::origin::{Sender, sender};
+use super::paced::Pace;
 use super::session;
 use crate::app::App;
 use crate::console::Admission;
@@ -42,6 +44,7 @@ pub async fn connect(
     State(app): State<Arc<App>>,
     Path(ticket): Path<String>,
     (uri, headers): (Uri, HeaderMap),
+    pace: Option<Extension<Pace>>,
     upgrade: WebSocketUpgrade,
 ) -> Response {
     let secret = match sender(&uri, &headers) {
@@ -62,6 +65,9 @@ pub async fn connect(
     }
     if let Err(error) = app.still_admits(&admission).await {
         return (StatusCode::FORBIDDEN, format!("{error}\n")).into_response();
+    }
+    if let Some(Extension(pace)) = pace {
+        pace.free();
     }
     // `binary` is what older noVNC asks for; it says nothing.
     upgrade
