@@ -306,7 +306,8 @@ pub fn module(
     let mut inner = module.inner;
     subscriptions::register(&mut inner)?;
     inner.register_async_method("rpc.discover", |_, gate, extensions| async move {
-        let admitted = gate.admit(&extensions, Permission::Anyone).await;
+        // Each answer is a copy of most of a MiB: too much for strangers, who find it at `/openrpc.json` without one.
+        let admitted = gate.admit(&extensions, Permission::Own).await;
         admitted.map(|_| document()).map_err(|(_, error)| error_object(&error))
     })?;
     Ok(inner)

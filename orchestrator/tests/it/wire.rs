@@ -203,9 +203,14 @@ async fn a_wrong_parameter_is_named() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn the_document_is_told_to_who_asks() {
+async fn the_document_is_told_to_who_has_signed_in() {
     let installation = Installation::start().await;
-    let answer = raw(&installation, "", "rpc.discover", json!({})).await;
+    let stranger = raw(&installation, "", "rpc.discover", json!({})).await;
+    assert_eq!(stranger["error"]["data"]["reason"], "unauthenticated", "it is a lot to copy for anybody");
+    let credentials = json!({ "name": "admin", "password": installation.password() });
+    let session = raw(&installation, "", "auth.login", credentials).await;
+    let session = session["result"]["session"].as_str().unwrap().to_owned();
+    let answer = raw(&installation, &session, "rpc.discover", json!({})).await;
     let golden = concat!(env!("CARGO_MANIFEST_DIR"), "/api/openrpc.json");
     let golden: Value = serde_json::from_slice(&std::fs::read(golden).unwrap()).unwrap();
     assert!(answer["result"] == golden, "what is served is not orchestrator/api/openrpc.json");
