@@ -2,14 +2,22 @@
 //!
 //! Tries are counted by name and by address, before anything is verified: of any number at once, no more pass than
 //! one after the other. One that was right clears the count, one that came to no verdict is taken back, so what stays
-//! counted are failures. Past [`FREE`] of them the wait doubles, up to [`MOST`]. The table is bounded; when it is full
-//! the oldest entry goes, so that flooding it with made-up names frees nobody who is being watched now.
+//! counted are failures. Past [`FREE`] of them the wait doubles, up to [`MOST`]. Of an address counts the [`site`].
+//!
+//! Who has signed in from somewhere is counted there by both together, and by nothing else: or whoever knows a name could
+//! keep that user out for ever, with a wrong password now and then, and whoever is behind one address with others all of
+//! them. A restart forgets where that was.
+//!
+//! The tables are bounded; when one is full the oldest entry goes, so that flooding it with made-up names frees nobody who
+//! is being watched now.
 
 use std::collections::HashMap;
+use std::hash::Hash;
 use std::net::IpAddr;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
+use xenith_common_accept::site;
 use xenith_orchestrator_types::{ApiError, Reason};
 
 const FREE: u32 = 5;
@@ -21,7 +29,12 @@ const ENTRIES: usize = 10_000;
 enum Key {
     Name(String),
     From(IpAddr),
+    /// A name, from where it has signed in before.
+    Known(Place),
 }
+
+/// A name and a site.
+type Place = (String, IpAddr);
 
 #[derive(Debug)]
 struct Entry {
@@ -30,14 +43,24 @@ struct Entry {
 }
 
 #[derive(Debug, Default)]
-pub struct Throttle(Mutex<HashMap<Key, Entry>>);
+struct Tables {
+    entries: HashMap<Key, Entry>,
+    /// Where names have signed in, and when they did last.
+    known: HashMap<Place, Instant>,
+}
 
-fn keys(name: &str, from: Option<IpAddr>) -> Vec<Key> {
-    // Long names are nobody's, and must not fill memory.
-    let name: String = name.chars().take(64).collect();
-    let mut keys = vec![Key::Name(name)];
-    keys.extend(from.map(Key::From));
-    keys
+#[derive(Debug, Default)]
+pub struct Throttle(Mutex<Tables>);
+
+impl Tables {
+    fn keys(&self, name: String, from: Option<IpAddr>) -> Vec<Key> {
+        let Some(from) = from else { return vec![Key::Name(name)] };
+        let place = (name, from);
+        if self.known.contains_key(&place) {
+            return vec![Key::Known(place)];
+        }
+        vec![Key::Name(place.0), Key::From(from)]
+    }
 }
 
 fn wait(failures: u32) -> Duration {
@@ -53,6 +76,7 @@ fn wait(failures: u32) -> Duration {
 pub struct Try<'a> {
     throttle: &'a Throttle,
     keys: Vec<Key>,
+    place: Option<Place>,
 }
 
 /// What became of a [`Try`].
@@ -66,43 +90,51 @@ pub enum Verdict {
 
 impl Try<'_> {
     pub fn end(self, verdict: Verdict) {
-        let mut entries = self.throttle.entries();
+        let mut tables = self.throttle.tables();
         for key in &self.keys {
             match verdict {
                 Verdict::Wrong => {}
                 Verdict::Right => {
-                    entries.remove(key);
+                    tables.entries.remove(key);
                 }
                 Verdict::None => {
-                    if let Some(entry) = entries.get_mut(key) {
+                    if let Some(entry) = tables.entries.get_mut(key) {
                         entry.failures = entry.failures.saturating_sub(1);
                     }
                 }
             }
         }
+        if let (Verdict::Right, Some(place)) = (verdict, self.place) {
+            make_room(&mut tables.known, &place, |last| *last);
+            tables.known.insert(place, Instant::now());
+        }
     }
 }
 
 impl Throttle {
-    fn entries(&self) -> MutexGuard<'_, HashMap<Key, Entry>> {
+    fn tables(&self) -> MutexGuard<'_, Tables> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Counts a try. `Err` says how long to wait, and nothing was counted.
     pub fn begin(&self, name: &str, from: Option<IpAddr>) -> Result<Try<'_>, ApiError> {
-        let keys = keys(name, from);
-        let mut entries = self.entries();
+        // Long names are nobody's, and must not fill memory.
+        let name: String = name.chars().take(64).collect();
+        let from = from.map(site);
+        let place = from.map(|from| (name.clone(), from));
+        let mut tables = self.tables();
+        let keys = tables.keys(name, from);
         let left = |key: &Key| {
-            let entry = entries.get(key)?;
+            let entry = tables.entries.get(key)?;
             wait(entry.failures).checked_sub(entry.last.elapsed()).filter(|left| !left.is_zero())
         };
         if let Some(left) = keys.iter().filter_map(left).max() {
             return Err(too_many(left));
         }
         for key in &keys {
-            count(&mut entries, key);
+            count(&mut tables.entries, key);
         }
-        Ok(Try { throttle: self, keys })
+        Ok(Try { throttle: self, keys, place })
     }
 }
 
@@ -114,13 +146,18 @@ fn too_many(left: Duration) -> ApiError {
     error
 }
 
-fn count(entries: &mut HashMap<Key, Entry>, key: &Key) {
-    if entries.len() >= ENTRIES && !entries.contains_key(key) {
-        let oldest = entries.iter().min_by_key(|(_, entry)| entry.last).map(|(key, _)| key.clone());
+/// Drops the oldest of a full table, unless it has `key` already.
+fn make_room<K: Clone + Eq + Hash, V>(table: &mut HashMap<K, V>, key: &K, last: impl Fn(&V) -> Instant) {
+    if table.len() >= ENTRIES && !table.contains_key(key) {
+        let oldest = table.iter().min_by_key(|(_, value)| last(value)).map(|(key, _)| key.clone());
         if let Some(oldest) = oldest {
-            entries.remove(&oldest);
+            table.remove(&oldest);
         }
     }
+}
+
+fn count(entries: &mut HashMap<Key, Entry>, key: &Key) {
+    make_room(entries, key, |entry| entry.last);
     let entry = entries.entry(key.clone()).or_insert(Entry { failures: 0, last: Instant::now() });
     // Forgiven after a day's quiet.
     if entry.last.elapsed() > Duration::from_secs(86_400) {
@@ -158,6 +195,40 @@ mod tests {
             }
             assert!(tries(&throttle, "dora", other, Verdict::Right), "and that clears");
         }
+    }
+
+    #[test]
+    fn strangers_keep_nobody_out_from_where_they_have_signed_in() {
+        let throttle = Throttle::default();
+        let at = |address: &str| Some(address.parse::<IpAddr>().unwrap());
+        assert!(tries(&throttle, "dora", at("192.0.2.1"), Verdict::Right));
+        for number in 0..FREE {
+            assert!(tries(&throttle, "dora", at(&format!("198.51.100.{number}")), Verdict::Wrong));
+        }
+        assert!(throttle.begin("dora", at("203.0.113.1")).is_err(), "the name is slowed");
+        assert!(tries(&throttle, "dora", at("192.0.2.1"), Verdict::Right), "not where she is known");
+        assert!(throttle.begin("dora", at("203.0.113.1")).is_err(), "and that clears nothing elsewhere");
+
+        // Others behind her address do not keep her out either, and she guesses no faster there.
+        for number in 0..FREE {
+            assert!(tries(&throttle, &format!("nobody-{number}"), at("192.0.2.1"), Verdict::Wrong));
+        }
+        assert!(throttle.begin("anna", at("192.0.2.1")).is_err());
+        for _ in 0..FREE {
+            assert!(tries(&throttle, "dora", at("192.0.2.1"), Verdict::Wrong));
+        }
+        assert!(throttle.begin("dora", at("192.0.2.1")).is_err());
+    }
+
+    #[test]
+    fn a_site_is_one_stranger() {
+        let throttle = Throttle::default();
+        let at = |number: u32| format!("2001:db8:1:2::{number:x}").parse::<IpAddr>().ok();
+        for number in 0..FREE {
+            assert!(tries(&throttle, &format!("user-{number}"), at(number), Verdict::Wrong));
+        }
+        assert!(throttle.begin("another", at(99)).is_err());
+        assert!(throttle.begin("another", "2001:db8:1:3::1".parse().ok()).is_ok());
     }
 
     #[test]
