@@ -24,7 +24,6 @@ use tokio::time::{MissedTickBehavior, interval};
 use xenith_common_tasks::CancellationToken;
 use xenith_common_units::MacAddr;
 use xenith_hypervisor_agent_backend::{FilterTable, HypervisorError, NetworkDevices, SeenLink};
-use xenith_hypervisor_agent_types::filter::PacketFilter;
 use xenith_hypervisor_agent_types::mesh::{Encryption, RealisedMesh};
 use xenith_hypervisor_agent_types::network::{
     HostNetwork, HostNetworks, Realised, RealisedNetwork, is_mesh_device,
@@ -144,7 +143,7 @@ impl Networks {
 
     async fn carry_out(&self, state: &mut State) -> Realised {
         // The filter first: a network that comes up must not be open before its rules are there.
-        let filter_problem = self.filter(&state.wanted.filter, &mut state.loaded).await;
+        let filter_problem = self.filter(&state.wanted, &mut state.loaded).await;
         let guarded = self.guard(&state.wanted.networks, &mut state.guarded).await;
         let mesh = self.mesh(&state.wanted, &mut state.mesh).await;
         let way = guarded.and_then(|()| way(&state.wanted, mesh.as_ref()));
@@ -160,8 +159,9 @@ impl Networks {
         mesh.realise((&*self.devices, &self.journal), wanted, &there).await
     }
 
-    async fn filter(&self, wanted: &PacketFilter, loaded: &mut Option<Table>) -> Option<String> {
-        let table = Table::compile(wanted);
+    async fn filter(&self, wanted: &HostNetworks, loaded: &mut Option<Table>) -> Option<String> {
+        let networks: BTreeSet<_> = wanted.networks.iter().map(|network| network.network).collect();
+        let table = Table::compile(&wanted.filter, &networks);
         match self.load(&table, loaded.as_ref()).await {
             Ok(()) => {
                 *loaded = Some(table);

@@ -8,19 +8,22 @@
 //!   (`postrouting`): between two guests of one host both count, and traffic with the host itself does too;
 //! * a direction that a group speaks about ends in `drop`. Before that: answers (conntrack of the bridge family, Linux
 //!   5.3), what a link cannot do without (ARP, neighbour discovery, DHCP), and what the rules allow;
+//! * an answer is one in the network that it comes in: two networks may have the same addresses, and what the guests of one of
+//!   them have agreed upon is no answer in the other. (The kernel follows connections by addresses, wherever they are. So
+//!   each has the mark of the network that it began in.) Networks that somebody else's bridge makes are one in this;
 //! * the members of a tag are elements of sets. When only they change, only elements change.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 use std::net::IpAddr;
 
-use xenith_common_ids::SecurityGroupId;
+use xenith_common_ids::{NetworkId, SecurityGroupId};
 use xenith_common_units::MacAddr;
 use xenith_hypervisor_agent_types::filter::{
     GroupRules, PacketFilter, Peer, Protocol, RateMbit, Rule, VifFilter, VifLink, VifLock,
 };
 use xenith_hypervisor_agent_types::link_local;
-use xenith_hypervisor_agent_types::network::guest_interface;
+use xenith_hypervisor_agent_types::network::{bridge_of, guest_interface};
 
 pub const TABLE: &str = "xenith_vms";
 
@@ -66,8 +69,9 @@ impl Direction {
 }
 
 impl Table {
+    /// `networks`: those whose bridges are ours.
     #[must_use]
-    pub fn compile(filter: &PacketFilter) -> Self {
+    pub fn compile(filter: &PacketFilter, networks: &BTreeSet<NetworkId>) -> Self {
         if filter.is_empty() {
             return Self::default();
         }
@@ -102,8 +106,14 @@ impl Table {
             if vif.settings.lock == VifLock::Addresses {
                 chain(&mut body, &format!("{interface}_nd"), advertised(vif));
             }
-            chain(&mut body, &format!("{interface}_in"), passes(vif, &filter.groups, Direction::In));
-            chain(&mut body, &format!("{interface}_out"), passes(vif, &filter.groups, Direction::Out));
+            for direction in [Direction::In, Direction::Out] {
+                let answers = answers(networks, direction);
+                let lines = passes(vif, &filter.groups, (direction, &answers));
+                chain(&mut body, &format!("{interface}_{}", direction.suffix()), lines);
+            }
+        }
+        if body.contains(ANSWERS) {
+            follow(&mut body, networks);
         }
         hooks(&mut body, &filter.vifs);
         Self { body, sets }
@@ -232,8 +242,56 @@ fn allows(rule: &Rule, direction: Direction) -> Vec<String> {
     peers.into_iter().map(|peer| format!("{peer}{what}accept")).collect()
 }
 
+/// What is an answer, by the kernel's word alone.
+const TRACKED: &str = "ct state established,related accept";
+/// Jumps to the chain of those that are answers in their network begin like this.
+const ANSWERS: &str = "jump answers_";
+/// Of marks: that they are ours, and which network it is.
+const MARK: u32 = 0x5800_0000;
+const MARK_MASK: u32 = 0xff00_0000;
+
+/// The mark of connections of a network. Two of some thousand networks have the same one in one of ten thousand cases; then
+/// they are as one.
+fn mark(network: NetworkId) -> u32 {
+    let [.., a, b, c] = *network.as_bytes();
+    MARK | u32::from_be_bytes([0, a, b, c])
+}
+
+/// What lets answers pass.
+fn answers(networks: &BTreeSet<NetworkId>, direction: Direction) -> String {
+    if networks.is_empty() { TRACKED.to_owned() } else { format!("{ANSWERS}{}", direction.suffix()) }
+}
+
+/// Gives each connection the mark of its network, and tells by it what is an answer there.
+fn follow(body: &mut String, networks: &BTreeSet<NetworkId>) {
+    let chain_of = |network: &NetworkId| format!("n{:06x}", mark(*network) & !MARK_MASK);
+    // Two networks may have one.
+    let chains: BTreeMap<String, u32> =
+        networks.iter().map(|network| (chain_of(network), mark(*network))).collect();
+    for (name, mark) in &chains {
+        chain(body, name, [format!("ct mark {mark:#010x} {TRACKED}")]);
+    }
+    for (direction, field) in [(Direction::In, "obrname"), (Direction::Out, "ibrname")] {
+        let to = networks.iter().map(|one| format!("\"{}\" : goto {}", bridge_of(*one), chain_of(one)));
+        let lines = [
+            format!("meta {field} vmap {{ {} }}", to.collect::<Vec<_>>().join(", ")),
+            format!("ct mark and {MARK_MASK:#010x} == {MARK:#010x} return"),
+            TRACKED.to_owned(),
+        ];
+        chain(body, &format!("answers_{}", direction.suffix()), lines);
+    }
+    let marks = networks.iter().map(|one| format!("\"{}\" : {:#010x}", bridge_of(*one), mark(*one)));
+    let lines = [
+        // Behind where the kernel looks connections up (-200), before anything is judged.
+        "type filter hook prerouting priority -100; policy accept;".to_owned(),
+        // Also one that began before there was this chain.
+        format!("ct mark 0 ct mark set meta ibrname map {{ {} }}", marks.collect::<Vec<_>>().join(", ")),
+    ];
+    chain(body, "networks", lines);
+}
+
 /// What passes one NIC in one direction.
-fn passes(vif: &VifFilter, groups: &[GroupRules], direction: Direction) -> Vec<String> {
+fn passes(vif: &VifFilter, groups: &[GroupRules], (direction, answers): (Direction, &str)) -> Vec<String> {
     if vif.settings.link == VifLink::Down {
         return vec!["drop".to_owned()];
     }
@@ -244,7 +302,7 @@ fn passes(vif: &VifFilter, groups: &[GroupRules], direction: Direction) -> Vec<S
     if governing.is_empty() {
         return lines;
     }
-    lines.push("ct state established,related accept".to_owned());
+    lines.push(answers.to_owned());
     lines.push(format!("jump basics_{}", direction.suffix()));
     lines.extend(governing.iter().map(|group| format!("jump {}", group_chain(group.group, direction))));
     lines.push("drop".to_owned());

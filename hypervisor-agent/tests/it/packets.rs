@@ -100,6 +100,8 @@ struct Host {
     networks: Arc<Networks>,
     runtime: Runtime,
     network: NetworkId,
+    /// Another one, with the same rules.
+    other: NetworkId,
     _folder: tempfile::TempDir,
 }
 
@@ -110,15 +112,23 @@ impl Host {
         // One thread: the programs that it starts are in this namespace.
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
         let networks = Networks::open(Arc::new(KernelDevices), journal);
-        Self { networks, runtime, network: NetworkId::new(), _folder: folder }
+        let (network, other) = (NetworkId::new(), NetworkId::new());
+        Self { networks, runtime, network, other, _folder: folder }
     }
 
     fn realise(&self, filter: PacketFilter) -> Realised {
         let uplink = Uplink::Internal;
         let mtu = Mtu::try_from(1400).unwrap();
-        let (network, name) = (self.network, "a test".to_owned());
-        let network = HostNetwork { network, name, uplink, mtu, peers: vec![], encryption: Encryption::None };
-        let wanted = HostNetworks { networks: vec![network], filter, mesh: None };
+        let declared = |network| HostNetwork {
+            network,
+            name: "a test".to_owned(),
+            uplink: uplink.clone(),
+            mtu,
+            peers: vec![],
+            encryption: Encryption::None,
+        };
+        let networks = [self.network, self.other].map(declared).into();
+        let wanted = HostNetworks { networks, filter, mesh: None };
         self.runtime.block_on(self.networks.realise(wanted)).unwrap()
     }
 
@@ -267,6 +277,39 @@ fn only_what_is_allowed(spaces: &Spaces, host: &Host) {
     round_trip(&mut near, &mut listener.accept().unwrap().0);
 }
 
+/// What the guests of one network have agreed upon is no answer in another one that has the same addresses. Both guests are
+/// moved there with their addresses, which for the kernel is the same as others that have them.
+fn answers_of_their_own_network(spaces: &Spaces, host: &Host) {
+    let [a, b] = &spaces.guests;
+    let (ear, allowed, mouth) = (udp(b, at(1, 7003)), udp(b, at(1, 7004)), udp(a, at(0, 0)));
+    host.must(governed(&["udp:7004"], Members::default()));
+    wait_for_the_bridge(&allowed, &mouth);
+    ear.send_to(b"a question", mouth.local_addr().unwrap()).unwrap();
+    assert_eq!(heard(&mouth), "a question");
+    mouth.send_to(b"its answer", at(1, 7003)).unwrap();
+    assert_eq!(heard(&ear), "its answer");
+
+    let move_to = |network| {
+        for guest in 0..2 {
+            must(&format!("link set {} master {}", guest_interface(mac(guest)), bridge_of(network)));
+        }
+    };
+    move_to(host.other);
+    wait_for_the_bridge(&allowed, &mouth);
+    mouth.send_to(b"no answer here", at(1, 7003)).unwrap();
+    mouth.send_to(b"allowed", at(1, 7004)).unwrap();
+    assert_eq!(heard(&allowed), "allowed");
+    ear.set_nonblocking(true).unwrap();
+    assert!(ear.recv(&mut [0; 64]).is_err(), "it passed in another network");
+
+    // Back where it is one.
+    ear.set_nonblocking(false).unwrap();
+    move_to(host.network);
+    wait_for_the_bridge(&allowed, &mouth);
+    mouth.send_to(b"its answer, again", at(1, 7003)).unwrap();
+    assert_eq!(heard(&ear), "its answer, again");
+}
+
 #[test]
 fn guests_send_as_themselves_and_get_what_rules_allow() {
     let spaces = match Spaces::new() {
@@ -293,6 +336,7 @@ fn guests_send_as_themselves_and_get_what_rules_allow() {
             );
         }
         only_what_is_allowed(&spaces, &host);
+        answers_of_their_own_network(&spaces, &host);
     };
     std::thread::scope(|scope| scope.spawn(tested).join().unwrap());
 }

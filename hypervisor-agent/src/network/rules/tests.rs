@@ -46,16 +46,25 @@ fn full() -> PacketFilter {
     }
 }
 
+/// Where there is no network of ours.
+fn compiled(filter: &PacketFilter) -> Table {
+    Table::compile(filter, &BTreeSet::new())
+}
+
+fn network(last: u8) -> NetworkId {
+    NetworkId::from_bytes([0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, last])
+}
+
 /// In `full.nft`, to be read by people. `nft -c -f` takes it once `tWEB` is another word.
 #[test]
 fn a_whole_table() {
-    let table = Table::compile(&full()).whole();
+    let table = compiled(&full()).whole();
     assert_eq!(table, include_str!("full.nft").replace("tWEB", &set("web")));
 }
 
 #[test]
 fn members_that_come_and_go_change_elements_and_nothing_else() {
-    let before = Table::compile(&full());
+    let before = compiled(&full());
     assert_eq!(before.since(&before), "");
     let mut filter = full();
     let web = filter.tags.get_mut("web").unwrap();
@@ -63,7 +72,7 @@ fn members_that_come_and_go_change_elements_and_nothing_else() {
     web.addresses = addresses(&["10.0.0.2", "fd00::9"]);
     let set = set("web");
     assert_eq!(
-        Table::compile(&filter).since(&before),
+        compiled(&filter).since(&before),
         format!(
             "delete element bridge xenith_vms {set}_6 {{ fd00::2 }}\n\
              add element bridge xenith_vms {set}_6 {{ fd00::9 }}\n\
@@ -71,9 +80,9 @@ fn members_that_come_and_go_change_elements_and_nothing_else() {
         )
     );
     filter.vifs[0].groups.clear();
-    let other = Table::compile(&filter);
+    let other = compiled(&filter);
     assert_eq!(other.since(&before), other.whole(), "rules are replaced as a whole");
-    let none = Table::compile(&PacketFilter::default());
+    let none = compiled(&PacketFilter::default());
     assert_eq!(none.since(&before), "table bridge xenith_vms\ndelete table bridge xenith_vms\n");
     assert!(none.is_empty());
 }
@@ -116,8 +125,39 @@ fn what_passes_a_card() {
         let group = group(ingress, None);
         vif.groups.insert(group.group);
         change(&mut vif);
-        assert_eq!(passes(&vif, &[group], direction).join("\n"), expected, "{case}");
+        assert_eq!(passes(&vif, &[group], (direction, TRACKED)).join("\n"), expected, "{case}");
     }
+}
+
+#[test]
+fn an_answer_is_one_in_its_own_network() {
+    let networks = BTreeSet::from([network(1), network(2)]);
+    let table = Table::compile(&full(), &networks).whole();
+    let [a, b] = [1, 2].map(|last| bridge_of(network(last)));
+    for part in [
+        "\tchain n0d0e01 {\n\t\tct mark 0x580d0e01 ct state established,related accept\n\t}\n".to_owned(),
+        format!(
+            "\tchain answers_in {{\n\
+             \t\tmeta obrname vmap {{ \"{a}\" : goto n0d0e01, \"{b}\" : goto n0d0e02 }}\n\
+             \t\tct mark and 0xff000000 == 0x58000000 return\n\
+             \t\tct state established,related accept\n\t}}\n"
+        ),
+        format!(
+            "\tchain networks {{\n\
+             \t\ttype filter hook prerouting priority -100; policy accept;\n\
+             \t\tct mark 0 ct mark set meta ibrname map {{ \"{a}\" : 0x580d0e01, \"{b}\" : 0x580d0e02 }}\n\t}}\n"
+        ),
+        "\t\tjump answers_in\n\t\tjump basics_in\n".to_owned(),
+        "\t\tjump answers_out\n\t\tjump basics_out\n".to_owned(),
+    ] {
+        assert!(table.contains(&part), "{part}\n{table}");
+    }
+    // Where nothing is judged by answers, the kernel need not follow connections.
+    let mut locked = vif(1);
+    locked.settings.lock = VifLock::Mac;
+    let locked = PacketFilter { vifs: vec![locked], ..PacketFilter::default() };
+    let table = Table::compile(&locked, &networks).whole();
+    assert!(!table.contains("ct "), "{table}");
 }
 
 #[test]
@@ -133,7 +173,8 @@ fn an_address_that_nobody_wrote_down_is_none() {
 #[test]
 fn nft_takes_the_table() {
     let file = tempfile::NamedTempFile::new().unwrap();
-    std::fs::write(file.path(), Table::compile(&full()).whole()).unwrap();
+    let networks = BTreeSet::from([network(1), network(2)]);
+    std::fs::write(file.path(), Table::compile(&full(), &networks).whole()).unwrap();
     let mut unshare = std::process::Command::new("unshare");
     match unshare.args(["--net", "nft", "-c", "-f"]).arg(file.path()).output() {
         Ok(output) if output.status.success() => {}
