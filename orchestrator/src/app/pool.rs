@@ -7,7 +7,7 @@ use async_trait::async_trait;
 use xenith_common_ids::PoolId;
 use xenith_orchestrator_api::Call;
 use xenith_orchestrator_api::pool::PoolApi;
-use xenith_orchestrator_store::{Expect, StoreError, Transaction};
+use xenith_orchestrator_store::{Expect, Record, StoreError, Transaction};
 use xenith_orchestrator_types::balance::{BalancePool, BalanceStatus, SetBalance};
 use xenith_orchestrator_types::cpu_level::{CpuLevelStatus, SetCpuLevel};
 use xenith_orchestrator_types::pool::{CreatePool, Pool, PoolRef, PoolUpdateStatus, UpdatePool};
@@ -19,6 +19,10 @@ use super::listings::filtered;
 use super::listings::places::PoolRow;
 use super::pool_update::Pause;
 use crate::errors::store_error;
+use crate::pieces::Pieces;
+
+/// Operations of the last commit of a deletion besides those of what is in the pool.
+const SPARE: usize = 2;
 
 #[async_trait]
 impl PoolApi for App {
@@ -60,9 +64,12 @@ impl PoolApi for App {
         if hosts.iter().any(|host| host.value.pool == id) {
             return Err(ApiError::new(Reason::WrongState, "the pool has hosts; remove them first"));
         }
-        let delete = self.db.pools.require_in(Transaction::new(), &id, Expect::At(found.revision));
-        let delete = self.db.pools.delete_in(self.contents_in(delete, id).await?, &id);
-        match self.db.store.commit(delete).await {
+        let removed = async {
+            let last = self.contents_in(&found).await?;
+            let last = self.db.pools.require_in(last, &id, Expect::At(found.revision));
+            self.db.store.commit(self.db.pools.delete_in(last, &id)).await
+        };
+        match removed.await {
             Err(error) if error.is_conflict() => {
                 Err(ApiError::new(Reason::Conflict, "a host is joining the pool; try again"))
             }
@@ -109,29 +116,32 @@ impl PoolApi for App {
 }
 
 impl App {
-    /// Adds to the deletion of a pool without hosts: what else is in it. Nothing uses its networks, and who still has a
-    /// join token for it is told that the token is no longer valid.
-    async fn contents_in(&self, mut delete: Transaction, pool: PoolId) -> Result<Transaction, ApiError> {
-        delete = self.db.ha_pools.delete_in(delete, &pool);
-        let (networks, _) = self.db.networks.all().await.map_err(|error| store_error(&error))?;
-        for network in networks.iter().filter(|network| network.value.pool == pool) {
-            delete = self.db.networks.delete_in(delete, &network.key);
+    /// What else is in a pool without hosts: deletes all but the last piece of it, which it returns. Nothing uses its
+    /// networks, and who still has a join token for it is told that the token is no longer valid. Each piece demands the pool
+    /// as it was read: of one that a host joins, no more goes.
+    async fn contents_in(&self, pool: &Record<PoolId, Pool>) -> Result<Transaction, StoreError> {
+        let (id, mut pieces) = (pool.key, Pieces::new(&self.db).sparing(SPARE));
+        let still = || self.db.pools.require_in(Transaction::new(), &id, Expect::At(pool.revision));
+        let (networks, _) = self.db.networks.all().await?;
+        for network in networks.iter().filter(|network| network.value.pool == id) {
+            pieces.add(self.db.networks.delete_in(still(), &network.key)).await?;
         }
-        let (groups, _) = self.db.security_groups.all().await.map_err(|error| store_error(&error))?;
-        for group in groups.iter().filter(|group| group.value.pool == pool) {
-            delete = self.db.security_groups.delete_in(delete, &group.key);
+        let (groups, _) = self.db.security_groups.all().await?;
+        for group in groups.iter().filter(|group| group.value.pool == id) {
+            pieces.add(self.db.security_groups.delete_in(still(), &group.key)).await?;
         }
-        let (fragments, _) = self.db.fragments.all().await.map_err(|error| store_error(&error))?;
-        for fragment in fragments.iter().filter(|fragment| fragment.value.fragment.pool == pool) {
-            delete = self.db.fragments.delete_in(delete, &fragment.key);
+        let (fragments, _) = self.db.fragments.all().await?;
+        for fragment in fragments.iter().filter(|fragment| fragment.value.fragment.pool == id) {
+            pieces.add(self.db.fragments.delete_in(still(), &fragment.key)).await?;
         }
-        delete = self.db.balances.delete_in(delete, &pool);
-        delete = self.db.cpu_levels.delete_in(delete, &pool);
-        let (joins, _) = self.db.joins.all().await.map_err(|error| store_error(&error))?;
-        for join in joins.iter().filter(|join| join.value.pool == pool) {
-            delete = self.db.joins.delete_in(delete, &join.key);
+        let (joins, _) = self.db.joins.all().await?;
+        for join in joins.iter().filter(|join| join.value.pool == id) {
+            pieces.add(self.db.joins.delete_in(still(), &join.key)).await?;
         }
-        Ok(delete)
+        let rest = self.db.ha_pools.delete_in(still(), &id);
+        let rest = self.db.balances.delete_in(rest, &id);
+        pieces.add(self.db.cpu_levels.delete_in(rest, &id)).await?;
+        Ok(pieces.into_last())
     }
 
     /// Adds to what puts something into a pool: the pool is there.

@@ -88,3 +88,21 @@ async fn a_deleted_pool_takes_its_networks_and_join_tokens_along() {
     assert_eq!(refused.reason(), Reason::WrongState, "{refused}");
     all.stop().await;
 }
+
+/// More is in it than one commit of the store takes.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_deleted_pool_takes_along_however_much_is_in_it() {
+    let all = Installation::start().await;
+    let db = &all.orchestrator.as_ref().unwrap().app.db;
+    call(&all.admin, pool::Create::NAME, json!({ "name": "lab" })).await.unwrap();
+    let new = |name: String, pool: &str| json!({ "name": name, "user_data": "#!/bin/sh\n", "pool": pool });
+    call(&all.admin, fragment::Create::NAME, new("base".into(), "default")).await.unwrap();
+    for number in 0..150 {
+        call(&all.admin, fragment::Create::NAME, new(format!("part-{number}"), "lab")).await.unwrap();
+    }
+    call(&all.admin, pool::Delete::NAME, json!({ "pool": "lab" })).await.unwrap();
+    let (fragments, _) = db.fragments.all().await.unwrap();
+    let names: Vec<_> = fragments.into_iter().map(|record| record.value.fragment.name).collect();
+    assert_eq!(names, ["base"]);
+    all.stop().await;
+}
