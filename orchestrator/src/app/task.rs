@@ -1,9 +1,12 @@
 //! Tasks: sagas as people see them.
 
+use std::collections::HashSet;
+use std::sync::LazyLock;
+
 use async_trait::async_trait;
 use xenith_common_ids::{SagaId, TaskId};
 use xenith_orchestrator_api::task::TaskApi;
-use xenith_orchestrator_api::{Call, Caller, Sight};
+use xenith_orchestrator_api::{Call, Caller, Sight, methods};
 use xenith_orchestrator_inventory::PageRequest;
 use xenith_orchestrator_inventory::task::Tasks;
 use xenith_orchestrator_saga::{Meta, Outcome, Phase, SagaError, SagaRecord, StepProgress};
@@ -61,6 +64,20 @@ pub(crate) fn task_of(id: SagaId, record: &SagaRecord, progress: Option<StepProg
     }
 }
 
+/// What begins tasks that are an admin's affair.
+static OF_ADMINS: LazyLock<HashSet<&'static str>> = LazyLock::new(|| {
+    let of_admins = [Permission::Administer, Permission::System, Permission::Secure];
+    let all = methods().into_iter().filter(|info| of_admins.contains(&info.permission));
+    all.map(|info| info.name).collect()
+});
+
+/// What it takes to cancel a task, or to try it again: to operate what it works on; to be an admin there, where that is what
+/// it took to begin it. Who may not update a host neither stops that half-way nor has it begin once more.
+fn to_interfere(meta: &Meta) -> Permission {
+    let of_admins = meta.labels.get("method").is_some_and(|method| OF_ADMINS.contains(method.as_str()));
+    if of_admins { Permission::Administer } else { Permission::Operate }
+}
+
 /// A token's task is that token's: who has another one of the same user may be meant to see less.
 fn began(caller: &Caller, meta: &Meta) -> bool {
     let is = |label: &str, id: Option<String>| id.is_some() && meta.labels.get(label) == id.as_ref();
@@ -92,22 +109,24 @@ impl App {
         sight == Sight::All || (!judged.is_empty() && judged.into_iter().all(|covered| covered))
     }
 
-    /// The task, if the caller sees it and has `permission` for what it works on.
-    async fn find_task(
-        &self,
-        call: &Call,
-        task: TaskId,
-        permission: Permission,
-    ) -> Result<(SagaId, SagaRecord), ApiError> {
+    /// The task, if the caller sees it.
+    async fn find_task(&self, call: &Call, task: TaskId) -> Result<(SagaId, SagaRecord), ApiError> {
         let id = SagaId::from(task);
         let record = self.engine.get(id).await.map_err(|error| saga_error(&error))?;
         if !self.sees_task(&call.caller, Permission::View, &record.meta) {
             return Err(ApiError::not_found("task", &task.to_string()));
         }
-        if !self.sees_task(&call.caller, permission, &record.meta) {
-            return Err(call.caller.forbidden(permission));
-        }
         Ok((id, record))
+    }
+
+    /// As [`Self::find_task`], one that the caller may cancel and retry.
+    async fn find_own_task(&self, call: &Call, task: TaskId) -> Result<SagaId, ApiError> {
+        let (id, record) = self.find_task(call, task).await?;
+        let needed = to_interfere(&record.meta);
+        if !self.sees_task(&call.caller, needed, &record.meta) {
+            return Err(call.caller.forbidden(needed));
+        }
+        Ok(id)
     }
 
     pub(crate) async fn task(&self, id: SagaId) -> Result<Task, ApiError> {
@@ -154,24 +173,24 @@ impl TaskApi for App {
     }
 
     async fn get(&self, call: &Call, request: TaskRef) -> Result<Task, ApiError> {
-        let (id, record) = self.find_task(call, request.task, Permission::View).await?;
+        let (id, record) = self.find_task(call, request.task).await?;
         Ok(task_of(id, &record, self.engine.progress(id)))
     }
 
     async fn cancel(&self, call: &Call, request: TaskRef) -> Result<Task, ApiError> {
-        let (id, _) = self.find_task(call, request.task, Permission::Operate).await?;
+        let id = self.find_own_task(call, request.task).await?;
         self.engine.cancel(id, &call.caller.name).await.map_err(|error| saga_error(&error))?;
         self.task(id).await
     }
 
     async fn retry(&self, call: &Call, request: TaskRef) -> Result<Task, ApiError> {
-        let (id, _) = self.find_task(call, request.task, Permission::Operate).await?;
+        let id = self.find_own_task(call, request.task).await?;
         self.engine.retry(id).await.map_err(|error| saga_error(&error))?;
         self.task(id).await
     }
 
     async fn abandon(&self, call: &Call, request: TaskRef) -> Result<Task, ApiError> {
-        let (id, record) = self.find_task(call, request.task, Permission::View).await?;
+        let (id, record) = self.find_task(call, request.task).await?;
         if !self.administers_task(&call.caller, &record.meta) {
             return Err(call.caller.forbidden(Permission::Administer));
         }
@@ -198,5 +217,29 @@ impl TaskApi for App {
             }
         }
         self.task(id).await
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn who_may_not_begin_a_task_of_admins_may_not_stop_it() {
+        let begun_by = |method: &str| Meta {
+            labels: [("method".to_owned(), method.to_owned())].into(),
+            ..Meta::default()
+        };
+        for (method, needed) in [
+            ("vm.start", Permission::Operate),
+            ("vm.create", Permission::Operate),
+            ("ha.restart", Permission::Operate),
+            ("pool.update", Permission::Administer),
+            ("host.set_management", Permission::Administer),
+            ("import.start", Permission::Administer),
+        ] {
+            assert_eq!(to_interfere(&begun_by(method)), needed, "{method}");
+        }
+        assert_eq!(to_interfere(&Meta::default()), Permission::Operate);
     }
 }
