@@ -11,7 +11,7 @@ use xenith_vmware_import::plan::{self, Settings};
 use xenith_vmware_import::target::TargetFormat;
 use xenith_vmware_import::vsphere::nfc::Lease;
 use xenith_vmware_import::vsphere::route::Mounts;
-use xenith_vmware_import::vsphere::warm::{Stopped, WarmMove};
+use xenith_vmware_import::vsphere::warm::{Phase, Stopped, WarmMove};
 use xenith_vmware_import::vsphere::{Credentials, MoRef, Vim, inspect, inventory};
 
 use crate::cli::Output;
@@ -120,6 +120,8 @@ pub fn warm(
             warm.track_changes()?;
             warm.pass()?;
         }
+        // Its disks may be in use already.
+        WarmStep::CutOver(_) if warm.state.phase == Phase::Done => {}
         WarmStep::CutOver(deadline) => {
             if warm.stop_guest(deadline)? == Stopped::StillRunning {
                 return Err(ImportError::Usage(format!(

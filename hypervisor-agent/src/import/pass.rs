@@ -17,7 +17,7 @@ use xenith_hypervisor_agent_types::{Fault, FaultReason};
 use xenith_vmware_import::ImportError;
 use xenith_vmware_import::error::Result;
 use xenith_vmware_import::vsphere::transfer::TargetDisk;
-use xenith_vmware_import::vsphere::warm::{Contents, DiskPass, Method, Phase, Targets, WarmMove};
+use xenith_vmware_import::vsphere::warm::{Contents, DiskPass, Method, Targets, WarmMove};
 use xenith_vmware_import::vsphere::{Credentials, MoRef, Vim};
 
 use super::{Imports, blocking, fault, target};
@@ -107,10 +107,6 @@ impl Imports {
             WarmMove::open_with(Arc::new(vim), vm, &folder, &source.datacenter, targets)?.watched_by(watch);
         warm = warm.mounted(self.datastores.clone());
         let done = match pass.kind {
-            // Asked again after its answer was lost.
-            PassKind::Last if warm.state.phase == Phase::Done => {
-                warm.state.passes.last().cloned().unwrap_or_default()
-            }
             PassKind::Copy => warm.pass()?,
             PassKind::Last => warm.finish()?,
             PassKind::Compare => warm.compare("it was asked for")?,

@@ -7,8 +7,9 @@
 //!
 //! What always holds: a change id counts only when all its changes are on the target, and is saved after them; any
 //! doubt about what changed (`tracking.rs`: no change id, another tracker, a new size, a revert, a fault) becomes a
-//! compare pass, which reads both sides and writes what differs. A source that somebody switches on in its last pass
-//! makes that one be made again. A crash, or a server that is away, leaves the state of the last
+//! compare pass, which reads both sides and writes what differs. The last pass reads a snapshot that was taken of a VM that
+//! was off: one that goes on with an older snapshot is followed by another. A source that somebody switches on in its last
+//! pass makes that one be made again. A crash, or a server that is away, leaves the state of the last
 //! checkpoint and at most one snapshot with our name: the next pass goes on there when the snapshot still stands, and
 //! otherwise removes it; a roll-back always does. A disk that can only be exported is read from its beginning again.
 
@@ -102,10 +103,18 @@ pub struct WarmState {
 #[serde(deny_unknown_fields)]
 struct OpenPass {
     snapshot: (String, String),
+    /// The VM may have run when it was taken, and have written since what this snapshot has not.
+    #[serde(default = "as_it_ran")]
+    running: bool,
     /// Disks of this snapshot that are done.
     done: Vec<DiskPass>,
     /// The disk that is not, and the position before which it is.
     at: Option<(u64, u64)>,
+}
+
+/// What is taken for so where an earlier version wrote the state.
+const fn as_it_ran() -> bool {
+    true
 }
 
 /// What has to be on a target before it is written.
@@ -272,9 +281,12 @@ impl WarmMove {
         FolderTargets(self.folder.clone()).path(key)
     }
 
-    /// One pass over all disks: snapshot, copy what changed, remove the snapshot.
+    /// One pass over all disks: snapshot, copy what changed, remove the snapshot. One that goes on with a snapshot of a VM
+    /// that ran, and is off now, is followed by another: the VM wrote until it was off.
     pub fn pass(&mut self) -> Result<Vec<DiskPass>> {
-        self.run_pass(None)
+        let late = self.state.open.as_ref().is_some_and(|open| open.running) && self.is_off()?;
+        let passes = self.run_pass(None)?;
+        if late { self.run_pass(None) } else { Ok(passes) }
     }
 
     /// A pass that reads both sides of every disk and writes what differs.
@@ -282,10 +294,17 @@ impl WarmMove {
         self.run_pass(Some(why))
     }
 
-    fn run_pass(&mut self, compare: Option<&str>) -> Result<Vec<DiskPass>> {
-        if !matches!(self.state.phase, Phase::Copying | Phase::CutOver) {
-            return Err(ImportError::Usage(format!("the move of {} is over", self.state.name)));
+    fn ensure_not_over(&self) -> Result<()> {
+        match self.state.phase {
+            Phase::Copying | Phase::CutOver => Ok(()),
+            Phase::Done | Phase::RolledBack => {
+                Err(ImportError::Usage(format!("the move of {} is over", self.state.name)))
+            }
         }
+    }
+
+    fn run_pass(&mut self, compare: Option<&str>) -> Result<Vec<DiskPass>> {
+        self.ensure_not_over()?;
         let snapshot = self.snapshot()?;
         let result = self.copy_snapshot(&snapshot, compare);
         if result.as_ref().is_err_and(can_go_on) {
@@ -329,9 +348,11 @@ impl WarmMove {
         self.state.open = None;
         self.save()?;
         snapshots::remove_ours(&self.vim, &self.vm)?;
+        let off_before = self.is_off()?;
         let snapshot = snapshots::take(&self.vim, &self.vm)?;
+        let running = !(off_before && self.is_off().is_ok_and(|off| off));
         let reference = (snapshot.kind.clone(), snapshot.id.clone());
-        self.state.open = Some(OpenPass { snapshot: reference, done: Vec::new(), at: None });
+        self.state.open = Some(OpenPass { snapshot: reference, running, done: Vec::new(), at: None });
         self.save()?;
         Ok(snapshot)
     }
@@ -339,7 +360,7 @@ impl WarmMove {
     fn copy_snapshot(&mut self, snapshot: &MoRef, compare: Option<&str>) -> Result<Vec<DiskPass>> {
         let disks = self.disks_of(snapshot)?;
         if let Some(disk) = disks.iter().find(|disk| disk.independent)
-            && self.power()? != "poweredOff"
+            && !self.is_off()?
         {
             let detail = format!("{}: {INDEPENDENT}; shut the VM down for the copy", disk.path);
             return Err(ImportError::Usage(detail));
@@ -506,18 +527,19 @@ impl WarmMove {
         }
     }
 
-    /// Asks the guest to shut down and waits until `deadline`.
+    /// Asks the guest to shut down and waits until `deadline`. A move that is over stops nothing: its source may be in use.
     pub fn stop_guest(&mut self, deadline: Duration) -> Result<Stopped> {
+        self.ensure_not_over()?;
         self.state.phase = Phase::CutOver;
         self.save()?;
-        if self.power()? == "poweredOff" {
+        if self.is_off()? {
             return Ok(Stopped::Yes);
         }
         self.state.we_stopped_it = true;
         self.save()?;
         self.vim.call("ShutdownGuest", &self.vm, &Body::new())?;
         let end = Instant::now() + deadline;
-        while self.power()? != "poweredOff" {
+        while !self.is_off()? {
             if Instant::now() >= end {
                 return Ok(Stopped::StillRunning);
             }
@@ -528,23 +550,35 @@ impl WarmMove {
 
     /// Pulls the plug: only after somebody decided so.
     pub fn power_off(&mut self) -> Result<()> {
+        self.ensure_not_over()?;
         self.state.we_stopped_it = true;
         self.save()?;
         source::power_off(&self.vim, &self.vm)
     }
 
-    fn power(&self) -> Result<String> {
-        Ok(self.vim.properties(&self.vm, &["runtime.powerState"])?.text("runtime.powerState").to_owned())
+    fn is_off(&self) -> Result<bool> {
+        let found = self.vim.properties(&self.vm, &["runtime.powerState"])?;
+        Ok(found.text("runtime.powerState") == "poweredOff")
     }
 
-    /// The last pass, of a VM that is off; the commit point is the phase `Done`.
+    /// The last pass, of a VM that is off; the commit point is the phase `Done`. Asked for again it is made again: whoever did
+    /// not hear the answer may have seen the VM on since.
     pub fn finish(&mut self) -> Result<Vec<DiskPass>> {
-        if self.power()? != "poweredOff" {
+        if !self.is_off()? {
             let detail = format!("{} still runs: the last pass would miss writes", self.state.name);
             return Err(ImportError::Usage(detail));
         }
-        let passes = self.pass()?;
-        if self.power()? != "poweredOff" {
+        if self.state.phase == Phase::Done {
+            self.state.phase = Phase::CutOver;
+            self.save()?;
+        }
+        let older = self.state.open.as_ref().map(|open| open.running);
+        let mut passes = self.run_pass(None)?;
+        // Off now, and when its snapshot was taken: nobody knows what it was since a pass broke off.
+        if older.is_some_and(|running| running || is_made_again(&passes)) {
+            passes = self.run_pass(None)?;
+        }
+        if !self.is_off()? {
             // It writes what is on no target. Off again, the pass is made again.
             let detail = format!(
                 "{} was switched on there during its last pass; shut it down, or roll back",
@@ -569,6 +603,18 @@ impl WarmMove {
         self.state.phase = Phase::RolledBack;
         self.save()
     }
+}
+
+/// Whether a pass that went on after a break is followed by another even if the VM was off at both its ends: where that costs
+/// little, and where no snapshot has held the disk meanwhile. Where all of both sides would be read again, a line that breaks
+/// often would let no move come to its end.
+fn is_made_again(passes: &[DiskPass]) -> bool {
+    let held = |pass: &DiskPass| match &pass.method {
+        Method::Everything(why) | Method::Compared(why) => why != INDEPENDENT,
+        Method::Allocated | Method::Changed | Method::Exported(_) => true,
+    };
+    let tracked = |pass: &DiskPass| matches!(pass.method, Method::Allocated | Method::Changed);
+    passes.iter().all(tracked) || !passes.iter().all(held)
 }
 
 /// Whether a pass that ended so may go on from its snapshot.

@@ -11,7 +11,7 @@ use xenith_vmware_import::target::TargetFormat;
 use xenith_vmware_import::vsphere::datastore::DatastoreFile;
 use xenith_vmware_import::vsphere::nfc::Lease;
 use xenith_vmware_import::vsphere::soap::{Body, Flag};
-use xenith_vmware_import::vsphere::warm::{Method, Phase, Stopped, WarmMove};
+use xenith_vmware_import::vsphere::warm::{Method, Phase, Stopped, WarmMove, Watch};
 use xenith_vmware_import::vsphere::{Credentials, Vim, inventory, source};
 use xenith_vmware_import_generator::{self as generate, Options, StreamStyle};
 
@@ -204,6 +204,48 @@ fn warm_migration_from_first_pass_to_cut_over() {
     warm.roll_back().unwrap();
     let power = vim.properties(&vm, &["runtime.powerState"]).unwrap();
     assert_eq!(power.text("runtime.powerState"), "poweredOn", "the source was not started again");
+}
+
+/// A pass that broke off leaves a snapshot of the VM as it ran. What the VM wrote from then until it was off is in no disk of
+/// that one; nor is what it wrote when it was on once more while the last pass was broken off.
+#[test]
+fn the_last_pass_has_a_snapshot_of_its_own() {
+    let lab = Lab::new(47);
+    let folder = files(&lab);
+    let (changes, log) = (lab.path("changed.json"), lab.path("requests.log"));
+    let arguments = ["-files", &folder, "-changed", changes.to_str().unwrap(), "-log", log.to_str().unwrap()];
+    let Some(server) = Server::start(&arguments) else { return };
+    let vim = server.connect();
+    let vm = inventory::vms(&vim).unwrap().swap_remove(0).reference;
+    let target = lab.path("move");
+    let open = || WarmMove::open(Arc::clone(&vim), vm.clone(), &target, "DC0").unwrap();
+    let broken = || {
+        let breaks: Watch = Arc::new(|_, _, _| Err(ImportError::Cancelled));
+        open().watched_by(breaks)
+    };
+    let taken = || std::fs::read_to_string(&log).unwrap().matches("<CreateSnapshot_Task").count();
+    let key = open().pass().unwrap()[0].key;
+    assert!(matches!(broken().pass(), Err(ImportError::Cancelled)));
+    assert_eq!(taken(), 2);
+    write(&lab, 8192, &[7; 4096], "[[8192,4096]]");
+    let mut warm = open();
+    assert_eq!(warm.stop_guest(Duration::from_secs(60)).unwrap(), Stopped::Yes);
+    warm.finish().unwrap();
+    assert_eq!(taken(), 3, "what was written after the pass that broke off is lost");
+    same(&lab, &warm, key);
+
+    // Asked for again, it is made again; and off at both its ends is not off in between.
+    assert!(matches!(broken().finish(), Err(ImportError::Cancelled)));
+    assert_eq!(taken(), 4);
+    vim.run("PowerOnVM_Task", &vm, &Body::new(), Duration::from_secs(60)).unwrap();
+    write(&lab, 12288, &[8; 4096], "[[12288,4096]]");
+    open().power_off().unwrap();
+    let mut warm = open();
+    warm.finish().unwrap();
+    assert_eq!(taken(), 5, "what was written while the last pass was broken off is lost");
+    assert_eq!(warm.state.phase, Phase::Done);
+    same(&lab, &warm, key);
+    assert!(matches!(warm.stop_guest(Duration::ZERO), Err(ImportError::Usage(_))), "the move is over");
 }
 
 /// Rolled back in the minute that a guest takes to shut down, its VM must not be off a moment later, and stay off.
