@@ -1,7 +1,8 @@
 //! Whether changed-block tracking is believed.
 //!
 //! What always holds: any doubt is answered by a pass that compares both sides, never by leaving something out. A change
-//! id is `tracker/number`: the tracker is another one after tracking began anew, and the number grows with each snapshot.
+//! id is `tracker/number`: the tracker is another one after tracking began anew, and the number grows with each snapshot: one that did not grow is of a disk that went
+//! back.
 
 use serde::{Deserialize, Serialize};
 
@@ -47,7 +48,8 @@ pub(super) fn doubt(before: &DiskState, disk: &SnapshotDisk) -> Option<&'static 
         return Some("changed-block tracking began anew");
     }
     match (old.parse::<u64>(), new.parse::<u64>()) {
-        (Ok(old), Ok(new)) if new < old => {
+        // The same is said of a snapshot that was reverted to, and taken again: no other has the number of the one before.
+        (Ok(old), Ok(new)) if new <= old => {
             return Some("the disk went back to an older state: its source was reverted to a snapshot");
         }
         (Ok(_), Ok(_)) => {}
@@ -76,7 +78,7 @@ mod tests {
         };
         let sound = || disk(Some("52 ab/7"), "[fast] web/web.vmdk", 1024);
         let table: [(&str, SnapshotDisk, Option<&str>); 10] = [
-            ("the same again", sound(), None),
+            ("reverted to the snapshot before ours", sound(), Some("reverted")),
             ("a later one", disk(Some("52 ab/8"), "[fast] web/web.vmdk", 1024), None),
             ("a backup's snapshot stands", disk(Some("52 ab/10"), "[fast] web/web-000001.vmdk", 1024), None),
             ("grown", disk(Some("52 ab/8"), "[fast] web/web.vmdk", 2048), Some("size")),
@@ -101,6 +103,6 @@ mod tests {
         // As an earlier version has written it.
         let old: DiskState =
             serde_json::from_str(r#"{"key":2000,"capacity":1024,"change_id":"52 ab/7"}"#).unwrap();
-        assert_eq!(doubt(&old, &sound()), None);
+        assert_eq!(doubt(&old, &disk(Some("52 ab/8"), "[slow] web/web.vmdk", 1024)), None);
     }
 }
