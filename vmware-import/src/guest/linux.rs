@@ -1,5 +1,7 @@
 //! Linux: the initramfs gets the Xen front-ends, disks are named by UUID, NICs keep their names, VMware's tools go.
 
+use xenith_common_text::counted;
+
 use super::{Change, Device, Facts, Family, Files, Preparation};
 
 const FIRST_BOOT: &str = "/usr/local/sbin/xenith-first-boot";
@@ -209,8 +211,17 @@ impl Plan<'_> {
         };
         let kernels: Vec<String> =
             self.files.list(modules).into_iter().filter(|name| is_plain(name)).collect();
-        let wanting: Vec<String> =
-            kernels.into_iter().filter(|kernel| !self.has_front_ends(modules, kernel)).collect();
+        // What is left of a kernel that was removed (weak-updates, DKMS) has no image: nothing starts it, and the tools that
+        // make an initramfs fail over it.
+        let has_image = |kernel: &String| {
+            self.files.exists(&format!("/boot/vmlinuz-{kernel}"))
+                || self.files.exists(&format!("{modules}/{kernel}/vmlinuz"))
+        };
+        let told = kernels.iter().any(has_image);
+        let wanting: Vec<String> = kernels
+            .into_iter()
+            .filter(|kernel| (!told || has_image(kernel)) && !self.has_front_ends(modules, kernel))
+            .collect();
         if wanting.is_empty() {
             return;
         }
@@ -260,16 +271,32 @@ impl Plan<'_> {
         if names.is_empty() {
             return;
         }
-        let mut macs = self
-            .facts
-            .macs
-            .iter()
-            .filter(|mac| mac.len() == 17 && mac.chars().all(|c| c.is_ascii_hexdigit() || c == ':'));
+        let told: Vec<&String> = names.iter().filter_map(|(_, told)| told.as_ref()).collect();
+        let is_left = |mac: &&String| {
+            let sound = mac.len() == 17 && mac.chars().all(|c| c.is_ascii_hexdigit() || c == ':');
+            sound && !told.iter().any(|told| told.eq_ignore_ascii_case(mac))
+        };
+        let left: Vec<String> = self.facts.macs.iter().filter(is_left).cloned().collect();
+        let untold = names.len() - told.len();
+        let in_order = untold <= left.len();
+        if !in_order {
+            // One was left out on the way here, or its settings outlived it.
+            self.warnings.push(format!(
+                "{} without a MAC in the settings, but there are {} for them: none is tied to its name; check them before the first boot",
+                counted(untold, "adapter"),
+                left.len()
+            ));
+        } else if untold > 0 && untold < left.len() {
+            self.warnings.push(format!(
+                "{} without a MAC in the settings, and there are {} for them: the first were taken; check them before the first boot",
+                counted(untold, "adapter"),
+                left.len()
+            ));
+        }
+        let mut left = left.into_iter();
         for (name, told) in names {
-            let Some(mac) = told.or_else(|| macs.next().cloned()) else {
-                self.warnings.push(format!("{name} is configured, but there is no adapter for it"));
-                continue;
-            };
+            let next = || if in_order { left.next() } else { None };
+            let Some(mac) = told.or_else(next) else { continue };
             let text = format!("[Match]\nMACAddress={mac}\n\n[Link]\nName={name}\n");
             let path = format!("/etc/systemd/network/10-xenith-{name}.link");
             self.write(&path, text, "the adapter keeps the name that its settings use");
@@ -550,6 +577,14 @@ mod tests {
         ];
         let found = plan(&rhel, &facts());
         assert_eq!(runs(&found), ["/usr/bin/dracut -f /boot/initramfs-5.14.0-1.el9.img 5.14.0-1.el9"]);
+        let left_over = [
+            rhel[0],
+            rhel[1],
+            rhel[2],
+            ("/boot/vmlinuz-5.14.0-1.el9", ""),
+            ("/usr/lib/modules/4.18.0-1.el8/weak-updates/x.ko", ""),
+        ];
+        assert_eq!(runs(&plan(&left_over, &facts())), runs(&found), "a kernel that is gone has no initramfs");
         let hostile = [debian[0], debian[1], ("/lib/modules/-k; rm -rf ~/modules.dep", "")];
         assert!(runs(&plan(&hostile, &facts())).is_empty(), "a name that is no name of a kernel");
     }
@@ -597,6 +632,22 @@ mod tests {
             written(&found, link).unwrap().contains("bb:01"),
             "in the order of the slots, not of the file"
         );
+        assert!(!found.warnings.iter().any(|text| text.contains("without a MAC")), "{found:?}");
+        // The settings give the first MAC to one of two: the other one has the second.
+        let files = [
+            ("/etc/os-release", "ID=rhel\n"),
+            ("/etc/fstab", ""),
+            ("/etc/sysconfig/network-scripts/ifcfg-ens192", "HWADDR=00:50:56:AA:BB:01\n"),
+            ("/etc/sysconfig/network-scripts/ifcfg-ens224", "BOOTPROTO=dhcp\n"),
+        ];
+        let other = "/etc/systemd/network/10-xenith-ens224.link";
+        assert!(written(&plan(&files, &facts()), other).unwrap().contains("bb:02"), "two names for one MAC");
+        // One adapter came along, and settings for two: which of them it is, nobody knows.
+        let one = Facts { macs: vec!["00:50:56:aa:bb:02".to_owned()], ..facts() };
+        let files = [("/etc/os-release", DEBIAN), ("/etc/fstab", ""), ("/etc/network/interfaces", two)];
+        let found = plan(&files, &one);
+        assert!(written(&found, link).is_none() && written(&found, other).is_none(), "{found:?}");
+        assert!(found.warnings.iter().any(|text| text.contains("without a MAC")), "{found:?}");
     }
 
     #[test]
