@@ -219,7 +219,9 @@ impl WarmMove {
         };
         let path = folder.join("xenith-warm.json");
         let state = match fs::read(&path) {
-            Err(_) => fresh,
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => fresh,
+            // Taken for none it would be written over, and who switched the source off be forgotten.
+            Err(error) => return Err(ImportError::io("read", path.display().to_string(), error)),
             Ok(text) => {
                 let state: WarmState = serde_json::from_slice(&text).map_err(|error| {
                     ImportError::Usage(format!(
@@ -622,7 +624,10 @@ fn can_go_on(error: &ImportError) -> bool {
     use xenith_common_block::BlockError;
     match error {
         ImportError::Server { retry, .. } => retry.is_worth_it(),
-        ImportError::Block(error) => error.is_retryable() || matches!(error, BlockError::Cancelled),
+        // A target that is full, or away, is mended by somebody: what was copied is worth the wait.
+        ImportError::Block(error) => {
+            error.is_retryable() || matches!(error, BlockError::Io { .. } | BlockError::Cancelled)
+        }
         ImportError::Cancelled | ImportError::Io { .. } => true,
         _ => false,
     }

@@ -2,8 +2,10 @@
 
 use std::os::unix::fs::FileExt;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
+use xenith_common_block::{BlockError, BlockSink, ByteRange};
 use xenith_vmware_import::convert::ConvertOptions;
 use xenith_vmware_import::error::ImportError;
 use xenith_vmware_import::plan::inventory::Power;
@@ -11,7 +13,10 @@ use xenith_vmware_import::target::TargetFormat;
 use xenith_vmware_import::vsphere::datastore::DatastoreFile;
 use xenith_vmware_import::vsphere::nfc::Lease;
 use xenith_vmware_import::vsphere::soap::{Body, Flag};
-use xenith_vmware_import::vsphere::warm::{Method, Phase, Stopped, WarmMove, Watch};
+use xenith_vmware_import::vsphere::transfer::TargetDisk;
+use xenith_vmware_import::vsphere::warm::{
+    Contents, FolderTargets, Method, Phase, Stopped, Targets, WarmMove, Watch,
+};
 use xenith_vmware_import::vsphere::{Credentials, Vim, inventory, source};
 use xenith_vmware_import_generator::{self as generate, Options, StreamStyle};
 
@@ -246,6 +251,71 @@ fn the_last_pass_has_a_snapshot_of_its_own() {
     assert_eq!(warm.state.phase, Phase::Done);
     same(&lab, &warm, key);
     assert!(matches!(warm.stop_guest(Duration::ZERO), Err(ImportError::Usage(_))), "the move is over");
+}
+
+/// A folder on a filesystem that is full.
+struct Full {
+    folder: FolderTargets,
+    full: Arc<AtomicBool>,
+}
+
+struct FullSink {
+    inner: Arc<dyn BlockSink>,
+    full: Arc<AtomicBool>,
+}
+
+impl Targets for Full {
+    fn open(
+        &self,
+        key: u64,
+        capacity: u64,
+        contents: Contents,
+    ) -> Result<(TargetDisk, Contents), ImportError> {
+        let (disk, found) = self.folder.open(key, capacity, contents)?;
+        let sink = Arc::new(FullSink { inner: disk.sink, full: Arc::clone(&self.full) });
+        Ok((TargetDisk { sink, source: disk.source }, found))
+    }
+}
+
+impl BlockSink for FullSink {
+    fn size(&self) -> u64 {
+        self.inner.size()
+    }
+
+    fn write_at(&self, offset: u64, data: &[u8]) -> Result<(), BlockError> {
+        if offset > 0 && self.full.load(Ordering::Relaxed) {
+            let source = std::io::ErrorKind::StorageFull.into();
+            return Err(BlockError::Io { action: "write", target: "disk".to_owned(), offset, source });
+        }
+        self.inner.write_at(offset, data)
+    }
+
+    fn zero(&self, range: ByteRange) -> Result<(), BlockError> {
+        self.inner.zero(range)
+    }
+
+    fn flush(&self) -> Result<(), BlockError> {
+        self.inner.flush()
+    }
+}
+
+#[test]
+fn a_target_that_was_full_is_gone_on_with() {
+    let lab = Lab::new(48);
+    let (folder, log) = (files(&lab), lab.path("requests.log"));
+    let Some(server) = Server::start(&["-files", &folder, "-log", log.to_str().unwrap()]) else { return };
+    let vim = server.connect();
+    let vm = inventory::vms(&vim).unwrap().swap_remove(0).reference;
+    let (target, full) = (lab.path("move"), Arc::new(AtomicBool::new(true)));
+    let targets = Arc::new(Full { folder: FolderTargets(target.clone()), full: Arc::clone(&full) });
+    let mut warm = WarmMove::open_with(vim, vm, &target, "DC0", targets).unwrap();
+    let error = warm.pass().unwrap_err();
+    assert!(matches!(error, ImportError::Block(BlockError::Io { .. })), "{error}");
+    full.store(false, Ordering::Relaxed);
+    let key = warm.pass().unwrap()[0].key;
+    same(&lab, &warm, key);
+    let taken = std::fs::read_to_string(&log).unwrap().matches("<CreateSnapshot_Task").count();
+    assert_eq!(taken, 1, "its snapshot was given up, and all of it copied again");
 }
 
 /// Rolled back in the minute that a guest takes to shut down, its VM must not be off a moment later, and stay off.
