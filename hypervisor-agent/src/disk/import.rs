@@ -125,6 +125,8 @@ impl Storage {
                 let bytes = FileBytes::open(file).map_err(|error| unusable(&error))?;
                 let image = open_image(Arc::new(bytes), Arc::new(NoNeighbours), OpenOptions::default())
                     .map_err(|error| unusable(&error))?;
+                // Before a byte is written: a few grains that are used over and over would fill the SR.
+                image.audit().map_err(|error| unusable(&error))?;
                 driver.ensure(vdi, disk_size(image.size())?)?;
                 let sink = driver.open_sink(vdi)?;
                 fill_from(&image, &*sink, progress)

@@ -178,6 +178,24 @@ async fn a_file_that_changes_while_it_is_downloaded_is_begun_anew() {
     assert_eq!(rest(&lab), Vec::<PathBuf>::new());
 }
 
+/// A sparse VMDK that gives its one grain to the disk twice.
+fn one_grain_twice() -> Vec<u8> {
+    let mut file = vec![7; 136 * 512];
+    file[..8 * 512].fill(0);
+    file[..4].copy_from_slice(b"KDMV");
+    for (at, number) in [(4, 1), (12, 256), (20, 128), (28, 1), (36, 1), (44, 512), (56, 2), (64, 8)] {
+        file[at..at + 4].copy_from_slice(&u32::to_le_bytes(number));
+    }
+    let text = "# Disk DescriptorFile\nversion=1\nCID=1\nparentCID=ffffffff\ncreateType=\"monolithicSparse\"\n\
+                RW 256 SPARSE \"disk.vmdk\"\n";
+    file[512..512 + text.len()].copy_from_slice(text.as_bytes());
+    // The directory names the table, and the table the grain.
+    for (at, sector) in [(1024, 3), (1536, 8), (1540, 8)] {
+        file[at..at + 4].copy_from_slice(&u32::to_le_bytes(sector));
+    }
+    file
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_is_no_image_or_another_leaves_nothing() {
     let lab = Lab::new().await;
@@ -193,6 +211,7 @@ async fn what_is_no_image_or_another_leaves_nothing() {
         (b"\x1f\x8b\x08 packed".to_vec(), "", "url"),
         (b"KDMV and nothing more".to_vec(), "", "url"),
         (b"# Disk DescriptorFile\nversion=1\n".to_vec(), "", "url"),
+        (one_grain_twice(), "", "url"),
         (backed, "", "url"),
         (difference, "", "url"),
         (Vec::new(), "", "url"),
