@@ -312,6 +312,9 @@ impl Parser {
         for (vm, item) in &items {
             self.device(file, *vm, item)?;
         }
+        for vm in &mut self.package.vms {
+            in_order(&mut vm.disks);
+        }
         if self.package.vms.is_empty() {
             return Err(ImportError::damaged(file, 0, "OVF", "describes no virtual machine"));
         }
@@ -395,6 +398,19 @@ impl Parser {
         vm.disks.push(DiskItem { id, file: file_index, capacity, format, controller, unit });
         Ok(())
     }
+}
+
+/// As the machine counts them, whatever the order of the items: on each controller by address. What boots is the first.
+fn in_order(disks: &mut [DiskItem]) {
+    let mut controllers: Vec<Option<usize>> = Vec::new();
+    for disk in disks.iter() {
+        if !controllers.contains(&disk.controller) {
+            controllers.push(disk.controller);
+        }
+    }
+    disks.sort_by_key(|disk| {
+        (controllers.iter().position(|controller| *controller == disk.controller), disk.unit)
+    });
 }
 
 fn parse<T: std::str::FromStr>(text: &str, field: &str) -> Result<T, String> {

@@ -200,6 +200,14 @@ fn what_an_ovf_says() {
     assert_eq!(vm.controllers[vm.disks[0].controller.unwrap()].kind, "scsi");
     assert_eq!((vm.nics[0].network.as_str(), vm.nics[0].subtype.as_str()), ("VM Network", "VmxNet3"));
     assert_eq!(vm.left_out, ["CD/DVD drive 1"]);
+    // The items in another order: the machine still boots from address 0 of its controller.
+    let turned = generate::ovf_text(&["data.vmdk", "system.vmdk"], 1 << 30, "")
+        .replace("AddressOnParent>0<", "AddressOnParent>first<")
+        .replace("AddressOnParent>1<", "AddressOnParent>0<")
+        .replace("AddressOnParent>first<", "AddressOnParent>1<");
+    let package = Envelope::parse("vm.ovf", turned.as_bytes()).unwrap();
+    let order: Vec<&str> = package.disk_files().map(|(_, _, file)| file.href.as_str()).collect();
+    assert_eq!(order, ["system.vmdk", "data.vmdk"]);
     // VirtualBox: other prefixes, StorageItem, capacity without a unit, `/disk/` without `ovf:`.
     let virtualbox = r#"<?xml version="1.0"?><Envelope ovf:version="2.0" xmlns:ovf="o" xmlns:sasd="s" xmlns:epasd="e">
       <References><File ovf:id="file1" ovf:href="box-disk001.vmdk"/></References>
