@@ -75,8 +75,8 @@ fn parse(file: &str, at: u64, block: &[u8; 512]) -> Result<Header> {
     }
 }
 
-/// `path` and `size` of a pax record.
-fn pax(bytes: &[u8]) -> (Option<String>, Option<u64>) {
+/// `path` and `size` of a pax record; `None` where the size is no size, for what is in the header then is none either.
+fn pax(bytes: &[u8]) -> Option<(Option<String>, Option<u64>)> {
     let (mut path, mut size) = (None, None);
     for line in bytes.split(|&byte| byte == b'\n') {
         let line = String::from_utf8_lossy(line);
@@ -85,11 +85,11 @@ fn pax(bytes: &[u8]) -> (Option<String>, Option<u64>) {
         };
         match key {
             "path" => path = Some(value.to_owned()),
-            "size" => size = value.parse().ok(),
+            "size" => size = Some(value.parse().ok().filter(|&size: &u64| size <= i64::MAX as u64)?),
             _ => {}
         }
     }
-    (path, size)
+    Some((path, size))
 }
 
 /// Walks the members of a tar that comes once.
@@ -124,7 +124,10 @@ impl<R: Read> TarStream<R> {
                 Header::Skip(len) => self.skip(len.next_multiple_of(BLOCK))?,
                 Header::LongName(len) => name = Some(text(&self.extension(at, len)?)),
                 Header::Pax(len) => {
-                    let (path, length) = pax(&self.extension(at, len)?);
+                    let found = pax(&self.extension(at, len)?);
+                    let (path, length) = found.ok_or_else(|| {
+                        ImportError::damaged(&self.name, at + BLOCK, "tar size", "is no number")
+                    })?;
                     name = path.or(name);
                     size = length.or(size);
                 }
@@ -234,5 +237,42 @@ impl Read for Seeker {
         self.bytes.read_at("data", self.at, &mut buf[..len]).map_err(std::io::Error::other)?;
         self.at += len as u64;
         Ok(len)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::bytes::MemoryBytes;
+
+    fn header(name: &str, kind: u8, size: usize) -> Vec<u8> {
+        let mut block = vec![0; 512];
+        block[..name.len()].copy_from_slice(name.as_bytes());
+        block[124..136].copy_from_slice(format!("{size:011o}\0").as_bytes());
+        block[148..156].fill(b' ');
+        block[156] = kind;
+        let sum: u32 = block.iter().map(|&byte| u32::from(byte)).sum();
+        block[148..156].copy_from_slice(format!("{sum:06o}\0 ").as_bytes());
+        block
+    }
+
+    #[test]
+    fn a_size_that_cannot_be_is_an_error() {
+        let archive = |record: &str| {
+            let mut text = record.as_bytes().to_vec();
+            text.resize(512, 0);
+            let mut tar = [header("pax", b'x', record.len()), text, header("vm.ovf", b'0', 3)].concat();
+            tar.extend_from_slice(b"abc");
+            tar.resize(tar.len() + 509 + 1024, 0);
+            Arc::new(MemoryBytes::new("vm.ova", tar)) as Arc<dyn ByteSource>
+        };
+        let found = members(&archive("10 size=3\n")).unwrap();
+        assert_eq!((found[0].0.as_str(), found[0].1.len(), found.len()), ("vm.ovf", 3, 1));
+        for size in ["18446744073709551615", "9223372036854775808", "-1", "many", ""] {
+            let error = members(&archive(&format!("30 size={size}\n"))).err().unwrap();
+            assert!(matches!(error, ImportError::Damaged { field: "tar size", .. }), "{size}: {error}");
+        }
+        let past = members(&archive("28 size=9223372036854775807\n")).err().unwrap();
+        assert!(matches!(past, ImportError::Truncated { .. }), "{past}");
     }
 }

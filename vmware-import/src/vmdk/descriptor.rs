@@ -70,6 +70,8 @@ pub struct Descriptor {
     pub encoding: String,
     /// `changeTrackPath`: the disk had changed-block tracking.
     pub change_track_path: Option<String>,
+    /// It says in so many words that there is no parent.
+    no_parent: bool,
 }
 
 impl Descriptor {
@@ -128,11 +130,10 @@ impl Descriptor {
         match key.to_ascii_lowercase().as_str() {
             "cid" => self.cid = Some(once(at, "CID", self.cid, parse_cid(at, "CID", value)?)?),
             "parentcid" => {
-                let cid = parse_cid(at, "parentCID", value)?;
-                self.parent_cid = (cid.0 != u32::MAX)
-                    .then_some(cid)
-                    .map(|cid| once(at, "parentCID", self.parent_cid, cid))
-                    .transpose()?;
+                let before = self.no_parent.then_some(ContentId(u32::MAX)).or(self.parent_cid);
+                let cid = once(at, "parentCID", before, parse_cid(at, "parentCID", value)?)?;
+                self.no_parent = cid.0 == u32::MAX;
+                self.parent_cid = Some(cid).filter(|_| !self.no_parent);
             }
             "parentfilenamehint" => self.parent_hint = Some(value.to_owned()),
             "createtype" => self.create_type = value.to_owned(),
@@ -261,5 +262,33 @@ fn sectors_to_bytes(at: Line<'_>, field: &'static str, text: &str) -> Result<u64
     match sectors.checked_mul(SECTOR) {
         Some(bytes) if bytes <= MAX_DISK => Ok(bytes),
         _ => Err(at.damaged(field, format!("of {sectors} sectors is more than any disk has"))),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_parent_is_named_once_or_not_at_all() {
+        let parse = |parents: &str| {
+            let text = format!("# Disk DescriptorFile\nCID=2\n{parents}RW 8 ZERO\n");
+            Descriptor::parse("d.vmdk", 0, text.as_bytes())
+        };
+        for (parents, expected) in [
+            ("", None),
+            ("parentCID=ffffffff\n", None),
+            ("parentCID=00000001\n", Some(ContentId(1))),
+            ("parentCID=1\nparentCID=00000001\n", Some(ContentId(1))),
+        ] {
+            assert_eq!(parse(parents).unwrap().parent_cid, expected, "{parents}");
+        }
+        // Of the second word for it alone, a snapshot would be read without its parent: zeros for all it has not.
+        for parents in
+            ["parentCID=1\nparentCID=ffffffff\n", "parentCID=-1\nparentCID=1\n", "parentCID=1\nparentCID=2\n"]
+        {
+            let error = parse(parents).unwrap_err();
+            assert!(matches!(error, ImportError::Damaged { field: "parentCID", .. }), "{parents}: {error}");
+        }
     }
 }
