@@ -14,6 +14,7 @@ use crate::error::{ImportError, Result, Retry};
 
 /// Objects per page of the property collector.
 const PAGE: u64 = 100;
+const NEXT_PAGE: &str = "ContinueRetrievePropertiesEx";
 /// The oldest API we speak; newer servers answer it.
 const SOAP_ACTION: &str = "urn:vim25/6.5";
 /// A server that does not answer a call in this time is treated as gone. Long work is a task.
@@ -283,8 +284,10 @@ impl Vim {
             });
             tries += 1;
             match result {
-                Err(ImportError::Server { detail, .. })
-                    if detail.contains("ManagedObjectNotFound") && tries < 5 => {}
+                // The view is gone, or the page is: its token is nothing to a new session, and the server says so in more than
+                // one way.
+                Err(ImportError::Server { call, detail, retry: Retry::Never, .. })
+                    if (detail.contains("ManagedObjectNotFound") || call == NEXT_PAGE) && tries < 5 => {}
                 other => return other,
             }
         }
@@ -328,8 +331,7 @@ impl Vim {
             if token.is_empty() {
                 return Ok(());
             }
-            page =
-                self.call("ContinueRetrievePropertiesEx", collector, &Body::new().text("token", &token))?;
+            page = self.call(NEXT_PAGE, collector, &Body::new().text("token", &token))?;
         }
     }
 

@@ -80,6 +80,24 @@ fn the_inventory_is_read_through_expiring_sessions() {
     }
 }
 
+/// A page that waits ends with its session: the list is begun again, and nothing of it comes twice or not at all.
+#[test]
+fn a_session_that_expires_between_two_pages_loses_no_vm() {
+    let lab = Lab::new(49);
+    let log = lab.path("requests.log");
+    let arguments = ["-vm", "300", "-session-expires", "20", "-log", log.to_str().unwrap()];
+    let Some(server) = Server::start(&arguments) else { return };
+    let found = inventory::read(&server.connect()).unwrap();
+    assert_eq!(found.vms.len(), 600);
+    let ids: std::collections::BTreeSet<&str> = found.vms.iter().map(|vm| vm.id.as_str()).collect();
+    assert_eq!(ids.len(), 600);
+    let text = std::fs::read_to_string(&log).unwrap();
+    let calls: Vec<&str> = text.lines().collect();
+    let page = |call: &str| call.contains("<ContinueRetrievePropertiesEx");
+    let cut = calls.windows(2).any(|two| page(two[0]) && two[1].contains("<Login "));
+    assert!(cut, "the session ended elsewhere: {calls:?}");
+}
+
 #[test]
 fn an_export_survives_a_transfer_that_breaks() {
     for (name, arguments) in [

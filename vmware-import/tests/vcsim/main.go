@@ -111,6 +111,12 @@ func (f *front) sdk(w http.ResponseWriter, r *http.Request) {
 	}
 	f.calls++
 	expired := *expireEach > 0 && f.calls%*expireEach == 0
+	if name == "Login" {
+		// Pages end with the session that they were made in.
+		for id := range f.pages {
+			f.pages[id] = nil
+		}
+	}
 	f.Unlock()
 	if expired && name != "Login" && name != "RetrieveServiceContent" {
 		fault(w, "NotAuthenticated")
