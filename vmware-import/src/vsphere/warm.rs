@@ -425,9 +425,13 @@ impl WarmMove {
             return Err(ImportError::unsupported(&disk.path, "a volume that BitLocker encrypts", way_out));
         }
         let contents = if before.is_some() || from > 0 { Contents::Kept } else { Contents::Fresh };
+        if contents == Contents::Fresh {
+            self.forget_position()?;
+        }
         let (target, found) = self.targets.open(disk.key, disk.capacity, contents)?;
         if found == Contents::Fresh {
             (before, from) = (None, 0);
+            self.forget_position()?;
         }
         let whole = ByteRange::new(0, disk.capacity);
         let (method, ranges) = match (compare, &before) {
@@ -472,6 +476,14 @@ impl WarmMove {
         Ok(sums)
     }
 
+    /// Before a target is emptied: nothing that goes on may believe that what lies before a position is on it.
+    fn forget_position(&mut self) -> Result<()> {
+        match self.state.open.as_mut().and_then(|open| open.at.take()) {
+            Some(_) => self.save(),
+            None => Ok(()),
+        }
+    }
+
     /// There are no ranges: all of it comes, and what is on the target already is left as it is.
     fn export_disk(
         &mut self,
@@ -482,6 +494,8 @@ impl WarmMove {
         let started = Instant::now();
         let before = self.state.disks.iter().any(|old| old.key == disk.key);
         let wanted = if before { Contents::Kept } else { Contents::Fresh };
+        // Of a try by ranges: an export that breaks off, too, leaves a target that is not whole before it.
+        self.forget_position()?;
         let (target, found) = self.targets.open(disk.key, disk.capacity, wanted)?;
         let work = if found == Contents::Fresh { Work::Fresh } else { Work::Compare };
         let watch = Arc::clone(&self.watch);

@@ -4,13 +4,14 @@
 use std::path::Path;
 use std::process::{Command, Stdio};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use xenith_vmware_import::error::ImportError;
 use xenith_vmware_import::vsphere::inventory;
 use xenith_vmware_import::vsphere::route::Mounts;
 use xenith_vmware_import::vsphere::source::{self, Tracking};
-use xenith_vmware_import::vsphere::warm::{Method, Phase, Stopped, WarmMove};
+use xenith_vmware_import::vsphere::warm::{Method, Phase, Stopped, WarmMove, Watch};
 use xenith_vmware_import_generator::{self as generate, Options, RawImage, StreamStyle};
 
 use crate::support::Lab;
@@ -67,6 +68,42 @@ fn a_disk_whose_ranges_are_refused_comes_by_export() {
         assert_eq!(count("<ExportSnapshot"), 4, "{name}");
         assert_eq!(count("<HttpNfcLeaseComplete"), 4, "{name}: an open lease keeps the VM locked");
     }
+}
+
+/// Ranges are given, then refused, then given again, and the export in between does not come to its end: it has emptied the
+/// target, so nothing that came before it counts.
+#[test]
+fn an_export_that_breaks_off_between_ranges_leaves_no_hole() {
+    let lab = Lab::new(66);
+    let folder = files(&lab);
+    let Some(server) = Server::start(&["-files", &folder]) else { return };
+    let vim = server.connect();
+    let vm = inventory::vms(&vim).unwrap().swap_remove(0).reference;
+    let target = lab.path("move");
+    let open = || WarmMove::open(Arc::clone(&vim), vm.clone(), &target, "DC0").unwrap();
+    let slept = AtomicBool::new(false);
+    let breaks: Watch =
+        Arc::new(move |_, position: u64, _| match (position, slept.load(Ordering::Relaxed)) {
+            (0, _) => Ok(()),
+            (_, true) => Err(ImportError::Cancelled),
+            (_, false) => {
+                // Long enough for a checkpoint.
+                std::thread::sleep(Duration::from_millis(2_100));
+                slept.store(true, Ordering::Relaxed);
+                Ok(())
+            }
+        });
+    assert!(matches!(open().watched_by(breaks).pass(), Err(ImportError::Cancelled)));
+    let state = std::fs::read_to_string(target.join("xenith-warm.json")).unwrap();
+    assert!(!state.contains("\"at\": null"), "no position was kept: {state}");
+    std::fs::write(lab.path("locked"), "").unwrap();
+    std::fs::remove_file(lab.path("nfc.vmdk")).unwrap();
+    let error = open().pass().unwrap_err();
+    assert!(matches!(&error, ImportError::Server { call: "GET /nfc", .. }), "{error}");
+    std::fs::remove_file(lab.path("locked")).unwrap();
+    let mut warm = open();
+    let key = warm.pass().unwrap()[0].key;
+    same(&lab, &warm, key);
 }
 
 /// Sum of the ranges that were asked for since `from` bytes of the log.

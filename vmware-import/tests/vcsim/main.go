@@ -44,7 +44,7 @@ var (
 	invalid    = flag.Bool("export-invalid-state", false, "exports are refused")
 	cbtFault   = flag.Bool("cbt-filefault", false, "queries of changed areas end in a FileFault")
 	noCbt      = flag.Bool("no-cbt", false, "disks have no change id")
-	locked     = flag.Bool("folder-locked", false, "files with data answer 500, as those of a running VM do")
+	locked     = flag.Bool("folder-locked", false, "files with data answer 500, as those of a running VM do; a file called locked beside them says the same")
 	elsewhere  = flag.Int("folder-elsewhere", 0, "every n-th range of /folder begins 512 bytes before what was asked for")
 	noTools    = flag.Bool("no-tools", false, "guests cannot be shut down")
 	held       = flag.Int("snapshot-held", 0, "so many removals of snapshots are refused")
@@ -403,7 +403,8 @@ func (f *front) folder(w http.ResponseWriter, r *http.Request) {
 		http.Error(w, "busy", 503)
 		return
 	}
-	if *locked && r.Method == "GET" && strings.HasSuffix(r.URL.Path, "-flat.vmdk") {
+	_, absent := os.Stat(filepath.Join(*files, "locked"))
+	if (*locked || absent == nil) && r.Method == "GET" && strings.HasSuffix(r.URL.Path, "-flat.vmdk") {
 		http.Error(w, "locked", 500)
 		return
 	}
