@@ -3,6 +3,7 @@
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
 
 use tokio::sync::{Notify, Semaphore};
 use xenith_common_ids::{HostId, ImportId, ImportSourceId, SrId, VdiId};
@@ -10,6 +11,9 @@ use xenith_common_ids::{HostId, ImportId, ImportSourceId, SrId, VdiId};
 /// Passes over VMs of one source that only follow, at a time: hundreds of VMs wait for their cut-over, and each pass is a
 /// snapshot there. The caps of waves are about first copies; last passes wait for nobody.
 const FOLLOWING: usize = 8;
+/// How long a password that a source refused is not tried again. vCenter locks an account after five refusals in three minutes,
+/// for everybody who has it, and an import waits for weeks.
+const NOT_AGAIN_FOR: Duration = Duration::from_secs(15 * 60);
 
 #[derive(Debug, Default)]
 pub struct LiveImports {
@@ -18,6 +22,8 @@ pub struct LiveImports {
     /// VDIs that wait to be sent: what their tickets hash to, once there is one.
     tickets: Mutex<HashMap<VdiId, Option<String>>>,
     following: Mutex<HashMap<ImportSourceId, Arc<Semaphore>>>,
+    /// Which password, as it is kept, and when.
+    refused: Mutex<HashMap<ImportSourceId, (Vec<u8>, Instant)>>,
     /// Bytes a second.
     rates: Mutex<HashMap<(SrId, SrId), u64>>,
     nudged: Notify,
@@ -85,6 +91,20 @@ impl LiveImports {
         Arc::clone(following.entry(source).or_insert_with(|| Arc::new(Semaphore::new(FOLLOWING))))
     }
 
+    /// The source refused this password.
+    pub fn note_refused(&self, source: ImportSourceId, sealed: Vec<u8>) {
+        let since = Instant::now();
+        self.refused.lock().unwrap_or_else(PoisonError::into_inner).insert(source, (sealed, since));
+    }
+
+    /// Whether it is this password that the source refused a while ago. One that was told anew is kept as something else, even
+    /// where it is the same.
+    #[must_use]
+    pub fn was_refused(&self, source: ImportSourceId, sealed: &[u8]) -> bool {
+        let refused = self.refused.lock().unwrap_or_else(PoisonError::into_inner);
+        refused.get(&source).is_some_and(|(of, since)| of == sealed && since.elapsed() < NOT_AGAIN_FOR)
+    }
+
     /// Somebody decided something: sagas that wait look again.
     pub fn nudge(&self) {
         self.nudged.notify_waiters();
@@ -110,5 +130,16 @@ mod tests {
         assert!(turn(another).is_ok(), "another source has its own");
         drop(turns);
         assert!(turn(source).is_ok());
+    }
+
+    #[test]
+    fn a_password_that_was_refused_is_not_tried_again_before_it_is_told_anew() {
+        let live = LiveImports::default();
+        let (source, another) = (ImportSourceId::new(), ImportSourceId::new());
+        assert!(!live.was_refused(source, b"sealed"));
+        live.note_refused(source, b"sealed".to_vec());
+        assert!(live.was_refused(source, b"sealed"));
+        assert!(!live.was_refused(source, b"sealed anew"), "an administrator has told it again");
+        assert!(!live.was_refused(another, b"sealed"));
     }
 }

@@ -19,6 +19,8 @@ pub struct Opened {
     pub address: String,
     pub credentials: Credentials,
     pub fingerprint: String,
+    /// Which password it is, for who must not read it.
+    pub sealed_password: Vec<u8>,
 }
 
 /// Unseals the password.
@@ -26,7 +28,12 @@ pub fn open(vault: &Vault, source: &ImportSourceRecord) -> Result<Opened, Secret
     let password = vault.unseal(PURPOSE, &source.sealed_password)?;
     let password = String::from_utf8(password).map_err(|_| SecretError::WrongKey(PURPOSE))?;
     let credentials = Credentials { user: source.user.clone(), password };
-    Ok(Opened { address: source.address.clone(), credentials, fingerprint: source.fingerprint.clone() })
+    Ok(Opened {
+        address: source.address.clone(),
+        credentials,
+        fingerprint: source.fingerprint.clone(),
+        sealed_password: source.sealed_password.clone(),
+    })
 }
 
 /// Signs in and does something there.
@@ -65,6 +72,11 @@ pub fn connect_error(error: &ImportError) -> ApiError {
     }
 }
 
+/// Whether this is what [`ImportError`] says of a sign-in that was refused; a host tells it in the same words.
+pub fn is_refused_login(message: &str) -> bool {
+    message.contains("answered Login with: InvalidLogin")
+}
+
 /// A password that ran out or a certificate that was renewed is waited for: `import.connect` takes the new one.
 pub fn step_error(error: &ImportError) -> StepError {
     match error {
@@ -72,5 +84,21 @@ pub fn step_error(error: &ImportError) -> StepError {
             StepError::retryable(error.to_string())
         }
         _ => StepError::permanent(error.to_string()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_refused_sign_in_is_told_from_other_refusals() {
+        let error = |call, detail: &str| {
+            let (server, detail) = ("https://vc".to_owned(), detail.to_owned());
+            ImportError::Server { server, call, detail, retry: Retry::Mended }.to_string()
+        };
+        assert!(is_refused_login(&error("Login", "InvalidLogin: Cannot complete login")));
+        assert!(!is_refused_login(&error("Login", "its certificate is not the one you trust")));
+        assert!(!is_refused_login(&error("CreateSnapshot_Task", "InvalidLogin: x")));
     }
 }

@@ -125,6 +125,13 @@ impl ImportVsphere {
     async fn opened(&self, ctx: &Ctx) -> Result<vsphere::Opened, StepError> {
         let found = self.0.db.import_sources.get(&ctx.params().source).await?;
         let found = found.ok_or_else(|| StepError::permanent("the import source was removed"))?;
+        if self.0.imports.was_refused(found.key, &found.value.sealed_password) {
+            let text = format!(
+                "{} refused the password a while ago; tell it anew with `xenith import connect {}`, or wait",
+                found.value.address, found.value.name
+            );
+            return Err(StepError::retryable(text));
+        }
         let vault = self.0.vault()?;
         vsphere::open(vault, &found.value).map_err(|error| StepError::permanent(error.to_string()))
     }
@@ -136,7 +143,18 @@ impl ImportVsphere {
         work: impl FnOnce(&xenith_vmware_import::vsphere::Vim) -> xenith_vmware_import::Result<T> + Send + 'static,
     ) -> Result<T, StepError> {
         let opened = self.opened(ctx).await?;
-        with_source(opened, move |vim| work(vim)).await.map_err(|error| vsphere::step_error(&error))
+        let sealed = opened.sealed_password.clone();
+        with_source(opened, move |vim| work(vim)).await.map_err(|error| {
+            self.heard(ctx, sealed, &error.to_string());
+            vsphere::step_error(&error)
+        })
+    }
+
+    /// Of an error at the source: a password that it refused is not tried again and again.
+    fn heard(&self, ctx: &Ctx, sealed: Vec<u8>, message: &str) {
+        if vsphere::is_refused_login(message) {
+            self.0.imports.note_refused(ctx.params().source, sealed);
+        }
     }
 
     /// A pass of the agent, with its progress; writes down what it did.
@@ -150,6 +168,7 @@ impl ImportVsphere {
         let host = params.record.host;
         let record = self.0.import(params.import).await?;
         let opened = self.opened(ctx).await?;
+        let sealed = opened.sealed_password;
         let pass = ImportPass {
             import: params.import,
             source: VsphereAccess {
@@ -172,7 +191,12 @@ impl ImportVsphere {
         let passed = match answer {
             Ok(CommandResult::ImportPassed(passed)) => passed,
             Ok(_) => return Err(StepError::permanent("the host answered something else")),
-            Err(error) => return Err(self.broke_off(params, error).await?),
+            Err(error) => {
+                if let Some(AgentClientError::Refused(fault)) = &error {
+                    self.heard(ctx, sealed, &fault.message);
+                }
+                return Err(self.broke_off(params, error).await?);
+            }
         };
         let api = |passed: &DiskPassed| ApiPass {
             disk: record
