@@ -117,9 +117,12 @@ fn folders_of(path: &Path) -> io::Result<()> {
     path.parent().map_or(Ok(()), fs::create_dir_all)
 }
 
-/// By rename: a crash leaves the old file or the new one.
+/// By rename: a crash leaves the old file or the new one. One that is there is read by as many afterwards as before: a
+/// `grub.cfg` may hold a password. What is to be run can be run.
 fn write(path: &Path, text: &str, mode: u32) -> io::Result<()> {
-    replace(path, text.as_bytes(), mode)
+    let there = fs::symlink_metadata(path).ok().filter(fs::Metadata::is_file);
+    let kept = there.map_or(mode, |found| (found.permissions().mode() & 0o7777) | (mode & 0o111));
+    replace(path, text.as_bytes(), kept)
 }
 
 fn replace(path: &Path, bytes: &[u8], mode: u32) -> io::Result<()> {
@@ -197,6 +200,10 @@ mod tests {
         fs::write(root.join("etc/fstab"), "/dev/sda1 / ext4 defaults 0 1\n").unwrap();
         fs::write(root.join("usr/bin/vmtoolsd"), "").unwrap();
         nix::unistd::mkfifo(&root.join("etc/crypttab"), nix::sys::stat::Mode::S_IRWXU).unwrap();
+        let menu = root.join("boot/grub/grub.cfg");
+        fs::create_dir_all(menu.parent().unwrap()).unwrap();
+        fs::write(&menu, "password_pbkdf2 root grub.pbkdf2.x\nlinux /vmlinuz root=/dev/sda1 ro\n").unwrap();
+        fs::set_permissions(&menu, fs::Permissions::from_mode(0o600)).unwrap();
         let device = super::super::Device {
             name: "/dev/sda1".to_owned(),
             uuid: "1111-aaaa".to_owned(),
@@ -209,6 +216,12 @@ mod tests {
         apply(root, &plan.changes, &mut |_| told += 1).unwrap();
         assert_eq!(told, plan.changes.len());
         assert!(fs::read_to_string(root.join("etc/fstab")).unwrap().starts_with("UUID=1111-aaaa / "));
+        assert!(fs::read_to_string(&menu).unwrap().contains("root=UUID=1111-aaaa"));
+        assert_eq!(
+            fs::metadata(&menu).unwrap().permissions().mode() & 0o777,
+            0o600,
+            "a password for all to read"
+        );
         let script = fs::metadata(root.join("usr/local/sbin/xenith-first-boot")).unwrap();
         assert_eq!(script.permissions().mode() & 0o777, 0o755);
         assert!(prepare(&files, &facts).unwrap().changes.is_empty(), "a second time");
