@@ -72,6 +72,14 @@ pub fn connect_error(error: &ImportError) -> ApiError {
     }
 }
 
+/// Why a source is not asked now.
+pub fn refused_before(source: &ImportSourceRecord) -> String {
+    format!(
+        "{} refused the password a while ago; tell it anew with `xenith import connect {}`, or wait",
+        source.address, source.name
+    )
+}
+
 /// Whether this is what [`ImportError`] says of a sign-in that was refused; a host tells it in the same words.
 pub fn is_refused_login(message: &str) -> bool {
     message.contains("answered Login with: InvalidLogin")

@@ -31,6 +31,7 @@ use super::listings::imports::WaveRow;
 use super::wave_places::{Places, Target, Ways, srs_of};
 use crate::errors::store_error;
 use crate::model::{ImportRecord, WaveMemberRecord, WaveRecord};
+use crate::vsphere;
 
 type Imports = HashMap<ImportId, ImportRecord>;
 
@@ -246,6 +247,11 @@ impl App {
         if let Some(id) = known_import(record, member, imports) {
             return Ok(id);
         }
+        let source = self.find_source(&record.source.to_string()).await?;
+        let Record { key: source, value: of_source, .. } = source;
+        if self.imports.was_refused(source, &of_source.sealed_password) {
+            return Err(ApiError::new(Reason::HostUnreachable, vsphere::refused_before(&of_source)));
+        }
         let options = record.options.clone();
         let request = StartImport {
             source: record.source.to_string(),
@@ -270,8 +276,11 @@ impl App {
         let user = user.ok_or_else(|| ApiError::new(Reason::WrongState, "nobody has started the wave"))?;
         let caller: Caller = self.authn.caller_now(user).await?;
         let call = Call::new(caller, None);
-        let started = Box::pin(self.start_import(&call, request)).await?;
-        let id = started.object.and_then(|id| id.parse().ok());
+        let started = Box::pin(self.start_import(&call, request)).await;
+        if started.as_ref().is_err_and(|error| vsphere::is_refused_login(&error.to_string())) {
+            self.imports.note_refused(source, of_source.sealed_password);
+        }
+        let id = started?.object.and_then(|id| id.parse().ok());
         id.ok_or_else(|| ApiError::internal("an import without an id"))
     }
 

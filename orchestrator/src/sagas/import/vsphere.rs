@@ -126,11 +126,7 @@ impl ImportVsphere {
         let found = self.0.db.import_sources.get(&ctx.params().source).await?;
         let found = found.ok_or_else(|| StepError::permanent("the import source was removed"))?;
         if self.0.imports.was_refused(found.key, &found.value.sealed_password) {
-            let text = format!(
-                "{} refused the password a while ago; tell it anew with `xenith import connect {}`, or wait",
-                found.value.address, found.value.name
-            );
-            return Err(StepError::retryable(text));
+            return Err(StepError::retryable(vsphere::refused_before(&found.value)));
         }
         let vault = self.0.vault()?;
         vsphere::open(vault, &found.value).map_err(|error| StepError::permanent(error.to_string()))
