@@ -9,6 +9,8 @@ use std::os::unix::fs::{OpenOptionsExt, PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+use rustix::fs::{XattrFlags, lgetxattr, lsetxattr};
+
 use super::hive::{self, Hive, HiveError, Value};
 use super::{Change, Files};
 use crate::error::{ImportError, Result};
@@ -134,15 +136,32 @@ fn replace(path: &Path, bytes: &[u8], mode: u32) -> io::Result<()> {
         fs::OpenOptions::new().write(true).create(true).truncate(true).mode(mode).open(&partial)?;
     file.write_all(bytes)?;
     file.set_permissions(fs::Permissions::from_mode(mode))?;
+    take_over(LABEL, path, &partial)?;
     file.sync_all()?;
     fs::rename(partial, path)
+}
+
+/// What SELinux goes by. Here it does not run, so nothing gives a new file its label; in the guest, one without is a stranger's,
+/// and what makes the mounts may not read its `fstab`.
+const LABEL: &str = "security.selinux";
+
+/// Gives `to` the attribute of the file that it takes the place of, or of the folder, as the guest's own kernel would.
+fn take_over(attribute: &str, path: &Path, to: &Path) -> io::Result<()> {
+    let mut label = [0_u8; 1024];
+    for from in std::iter::once(path).chain(path.parent()) {
+        // There is none, or the filesystem has none: FAT, NTFS, a guest without SELinux.
+        if let Ok(len) = lgetxattr(from, attribute, &mut label[..]) {
+            return lsetxattr(to, attribute, &label[..len], XattrFlags::empty()).map_err(io::Error::from);
+        }
+    }
+    Ok(())
 }
 
 fn link(path: &Path, to: &str) -> io::Result<()> {
     folders_of(path)?;
     match symlink(to, path) {
         Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(()),
-        other => other,
+        other => other.and_then(|()| take_over(LABEL, path, path)),
     }
 }
 
@@ -188,6 +207,31 @@ mod tests {
         fs::write(&system, "regf").unwrap();
         assert!(apply(root, &plan.changes, &mut |_| ()).unwrap_err().to_string().contains("SYSTEM"));
         assert_eq!(fs::read(&system).unwrap(), b"regf");
+    }
+
+    /// The real one is for root alone.
+    #[test]
+    fn a_file_has_the_label_of_the_one_before_or_of_its_folder() {
+        let folder = tempfile::tempdir().unwrap();
+        let (attribute, root) = ("user.xenith-test", folder.path());
+        let (old, new, none) = (root.join("old"), root.join("new"), root.join("none"));
+        fs::write(&old, "").unwrap();
+        fs::write(&new, "").unwrap();
+        take_over(attribute, &old, &new).unwrap();
+        let read = |path: &Path| {
+            let mut label = [0_u8; 64];
+            lgetxattr(path, attribute, &mut label[..]).ok().map(|len| label[..len].to_vec())
+        };
+        assert_eq!(read(&new), None, "there was none to take over");
+        if lsetxattr(root, attribute, b"of the folder", XattrFlags::empty()).is_err() {
+            eprintln!("the folder for temporary files keeps no attributes: this is not tested");
+            return;
+        }
+        take_over(attribute, &none, &new).unwrap();
+        assert_eq!(read(&new).unwrap(), b"of the folder");
+        lsetxattr(&old, attribute, b"of the file", XattrFlags::empty()).unwrap();
+        take_over(attribute, &old, &new).unwrap();
+        assert_eq!(read(&new).unwrap(), b"of the file");
     }
 
     #[test]
