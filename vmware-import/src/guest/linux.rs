@@ -83,6 +83,19 @@ fn is_volatile(device: &str) -> bool {
     sd("sd") || sd("hd") || sd("vd") || name.starts_with("nvme") || by_path
 }
 
+/// Whether the device can be what an `fstab` mounts as this.
+fn holds(device: &Device, filesystem: Option<&str>) -> bool {
+    match filesystem {
+        None | Some("auto") => true,
+        // It was not looked at.
+        Some(_) if device.kind.is_empty() => true,
+        Some(told) if told.starts_with("ext") => device.kind.starts_with("ext"),
+        Some(told) if told.starts_with("ntfs") => device.kind == "ntfs",
+        Some("msdos") => device.kind == "vfat",
+        Some(told) => device.kind == told,
+    }
+}
+
 impl Plan<'_> {
     fn write(&mut self, path: &str, text: String, why: &str) {
         self.write_as(path, text, (0o644, why));
@@ -111,9 +124,11 @@ impl Plan<'_> {
         let mut missing = Vec::new();
         for line in text.split('\n') {
             let named = line.split_whitespace().nth(column).filter(|_| !line.trim_start().starts_with('#'));
+            let filesystem = line.split_whitespace().nth(2).filter(|_| column == 0);
             match named.filter(|name| is_volatile(name)) {
                 None => lines.push(line.to_owned()),
-                Some(name) => match self.device(name) {
+                // Which disk a name meant is told by its number only, and controllers of two kinds count on their own.
+                Some(name) => match self.device(name).filter(|device| holds(device, filesystem)) {
                     Some(device) => lines.push(line.replacen(name, &format!("UUID={}", device.uuid), 1)),
                     None => {
                         missing.push(name.to_owned());
@@ -124,7 +139,7 @@ impl Plan<'_> {
         }
         for name in missing {
             self.warnings
-                .push(format!("{path} names {name}, which was not found: check it before the first boot"));
+                .push(format!("{path} names {name}, which was not found, or has other contents: check it before the first boot"));
         }
         self.write(path, lines.join("\n"), "disks are named by what is on them, not by their controller");
     }
@@ -497,6 +512,11 @@ mod tests {
             &facts(),
         );
         assert!(found.warnings.iter().any(|text| text.contains("/dev/sdz9")), "{found:?}");
+        // The system is on an NVMe disk, the first; the guest's sda is the second, and has XFS.
+        let other = [("/etc/os-release", DEBIAN), ("/etc/fstab", "/dev/sda1 /data xfs defaults 0 2\n")];
+        let found = plan(&other, &facts());
+        assert_eq!(written(&found, "/etc/fstab"), None, "another disk would be mounted there");
+        assert!(found.warnings.iter().any(|text| text.contains("/dev/sda1")), "{found:?}");
     }
 
     #[test]
