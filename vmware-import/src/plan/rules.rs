@@ -178,7 +178,7 @@ rules! {
         };
     "nic-many" Blocks "at most 7 NICs are attached; join some with VLANs in the guest"
         |vm, _| when(vm.nics.len() > 7, || format!("{} NICs", vm.nics.len()));
-    "nic-disconnected" Note "it comes along disconnected"
+    "nic-disconnected" Note "it comes along, and is connected here: leave its network out of the move where it must not be"
         |vm, _| says(vm.nics.iter().any(|nic| !nic.connected), "a NIC is not connected");
     "nic-ipv6-only" Note "name services have to answer over IPv6 on the target too"
         |vm, _| says(vm.nics.iter().any(|n| !n.addresses.is_empty() && n.addresses.iter().all(|a| a.contains(':'))), "IPv6 only");
