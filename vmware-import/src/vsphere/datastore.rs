@@ -155,6 +155,8 @@ pub fn is_refusal(error: &ImportError) -> bool {
         // Files of vSAN and of virtual volumes are not listed; a journal that was not replayed is no matter to an export;
         // a linked clone has its parent in another VM's folder, where we do not look.
         ImportError::Missing { .. } | ImportError::Unsupported { .. } | ImportError::Outside { .. } => true,
+        // A chain that somebody's backup is merging: the host knows which file is of which, and when.
+        ImportError::ParentMismatch { .. } => true,
         _ => false,
     }
 }
@@ -207,6 +209,12 @@ mod tests {
     #[test]
     fn another_way_is_taken_where_this_one_leads_nowhere() {
         let text = || "disk.vmdk".to_owned();
+        let mismatch = || ImportError::ParentMismatch {
+            child: text(),
+            parent: text(),
+            expected: "00000001".to_owned(),
+            found: "00000002".to_owned(),
+        };
         let server = |call, retry| ImportError::Server { server: text(), call, detail: text(), retry };
         for (name, error, expected) in [
             ("locked", server(CALL, Retry::Never), true),
@@ -215,6 +223,7 @@ mod tests {
             ("not listed", ImportError::Missing { file: text(), name: text() }, true),
             ("a linked clone", ImportError::Outside { file: text(), field: "parent", name: text() }, true),
             ("an open journal", ImportError::unsupported("disk.vmdk", "a journal", "wait"), true),
+            ("a chain that is merged", mismatch(), true),
             ("damaged", ImportError::damaged("disk.vmdk", 0, "grain", "is wrong"), false),
         ] {
             assert_eq!(is_refusal(&error), expected, "{name}");

@@ -31,8 +31,13 @@ pub fn find(vim: &Arc<Vim>, path: &str, datacenter: &str, mounts: &Mounts) -> Re
     let (datastore, file) = split(path)?;
     if let Some(mount) = mounts.get(datastore) {
         match mounted(mount, file) {
-            // A linked clone, or what only an export can give; a file that is not there is a wrong mount.
-            Err(ImportError::Outside { .. } | ImportError::Unsupported { .. }) => {}
+            // A linked clone, a chain that is being merged, or what only an export can give; a file that is not there is a
+            // wrong mount.
+            Err(
+                ImportError::Outside { .. }
+                | ImportError::Unsupported { .. }
+                | ImportError::ParentMismatch { .. },
+            ) => {}
             found => return found.map(|image| Route::Image(Box::new(image))),
         }
     }
