@@ -363,6 +363,12 @@ async fn forget_at_host(saga: &ImportVsphere, ctx: &Ctx, host: HostId) -> Result
     saga.0.send(ctx, host, command).await.map(|_| ())
 }
 
+/// How long the step waits before its first pass. One that is tried again goes on with a pass that broke off: the snapshot of
+/// that grows at the source for as long as it waits, and an interval may be a day.
+const fn until_the_first(attempt: u32, interval: Duration) -> Duration {
+    if attempt > 1 { Duration::ZERO } else { interval }
+}
+
 async fn follow(saga: &ImportVsphere, ctx: &Ctx) -> Result<(), StepError> {
     let (deps, params) = (&saga.0, ctx.params());
     if !params.was_on {
@@ -370,7 +376,7 @@ async fn follow(saga: &ImportVsphere, ctx: &Ctx) -> Result<(), StepError> {
     }
     deps.import_phase(params.import, ImportPhase::Following).await?;
     let interval = Duration::from_secs(params.interval_s.into());
-    let mut next = tokio::time::Instant::now() + interval;
+    let mut next = tokio::time::Instant::now() + until_the_first(ctx.attempt(), interval);
     loop {
         let nudged = deps.imports.nudged();
         let wish = deps.import(params.import).await?.cut_over;
@@ -581,4 +587,15 @@ async fn release(saga: &ImportVsphere, ctx: &Ctx) -> Result<(), StepError> {
         saga.0.note_import(*import, move |record| record.message.clone_from(&left)).await?;
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_pass_that_broke_off_waits_for_no_interval() {
+        assert_eq!(until_the_first(1, DAY), DAY);
+        assert_eq!(until_the_first(2, DAY), Duration::ZERO);
+    }
 }
