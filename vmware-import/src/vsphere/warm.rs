@@ -283,12 +283,18 @@ impl WarmMove {
         FolderTargets(self.folder.clone()).path(key)
     }
 
-    /// One pass over all disks: snapshot, copy what changed, remove the snapshot. One that goes on with a snapshot of a VM
-    /// that ran, and is off now, is followed by another: the VM wrote until it was off.
+    /// One pass over all disks: snapshot, copy what changed, remove the snapshot. One that goes on with an older snapshot of a
+    /// VM that is off now is followed by another: the VM wrote until it was off, and may have been on since.
     pub fn pass(&mut self) -> Result<Vec<DiskPass>> {
-        let late = self.state.open.as_ref().is_some_and(|open| open.running) && self.is_off()?;
+        let older = match &self.state.open {
+            Some(open) if self.is_off()? => Some(open.running),
+            _ => None,
+        };
         let passes = self.run_pass(None)?;
-        if late { self.run_pass(None) } else { Ok(passes) }
+        if older.is_some_and(|running| running || is_made_again(&passes)) {
+            return self.run_pass(None);
+        }
+        Ok(passes)
     }
 
     /// A pass that reads both sides of every disk and writes what differs.
@@ -588,12 +594,7 @@ impl WarmMove {
             self.state.phase = Phase::CutOver;
             self.save()?;
         }
-        let older = self.state.open.as_ref().map(|open| open.running);
-        let mut passes = self.run_pass(None)?;
-        // Off now, and when its snapshot was taken: nobody knows what it was since a pass broke off.
-        if older.is_some_and(|running| running || is_made_again(&passes)) {
-            passes = self.run_pass(None)?;
-        }
+        let passes = self.pass()?;
         if !self.is_off()? {
             // It writes what is on no target. Off again, the pass is made again.
             let detail = format!(
