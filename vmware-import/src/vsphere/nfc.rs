@@ -169,12 +169,14 @@ impl<'a> Lease<'a> {
     }
 
     fn open_stream(&self, disk: &LeaseDisk) -> Result<NfcStream> {
-        let request = self
-            .vim
-            .http()
-            .get(&disk.url)
-            .header("Cookie", self.vim.cookie())
-            .timeout(Duration::from_secs(86_400));
+        if !disk.url.starts_with("https://") {
+            let detail = "it sends the disk over a connection that is not encrypted".to_owned();
+            return Err(self.vim.error("an NFC lease", detail, Retry::Never));
+        }
+        let mut request = self.vim.http().get(&disk.url).timeout(Duration::from_secs(86_400));
+        if is_at(self.vim.base(), &disk.url) {
+            request = request.header("Cookie", self.vim.cookie());
+        }
         let response = request.send().map_err(|error| self.vim.transport("GET /nfc", &error))?;
         let status = response.status();
         if !status.is_success() {
@@ -188,10 +190,36 @@ impl<'a> Lease<'a> {
     }
 }
 
+/// Whether an address is at the server that the session is of. What gives the disk of another host is the ticket in its address:
+/// with the session of a vCenter, one host could do there whatever we may.
+fn is_at(base: &str, url: &str) -> bool {
+    url.strip_prefix(base).is_some_and(|rest| rest.starts_with('/'))
+}
+
 impl Drop for Lease<'_> {
     /// An open lease keeps the VM locked.
     fn drop(&mut self) {
         let method = if self.finished { "HttpNfcLeaseComplete" } else { "HttpNfcLeaseAbort" };
         let _ = self.vim.call(method, &self.reference, &Body::new());
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_session_is_shown_to_its_own_server_only() {
+        for (base, url, expected) in [
+            ("https://vc.example", "https://vc.example/nfc/1/disk-0.vmdk", true),
+            ("https://127.0.0.1:8989", "https://127.0.0.1:8989/nfc/1/disk-0.vmdk", true),
+            ("https://vc.example", "https://esx1.example/nfc/1/disk-0.vmdk", false),
+            ("https://vc.example", "https://vc.example.attacker.example/nfc", false),
+            ("https://vc.example", "https://vc.example:8443/nfc", false),
+            ("https://vc.example", "https://vc.example@attacker.example/nfc", false),
+            ("https://vc.example", "http://vc.example/nfc", false),
+        ] {
+            assert_eq!(is_at(base, url), expected, "{url}");
+        }
     }
 }
