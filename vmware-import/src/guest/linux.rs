@@ -83,6 +83,20 @@ fn is_volatile(device: &str) -> bool {
     sd("sd") || sd("hd") || sd("vd") || name.starts_with("nvme") || by_path
 }
 
+/// Devices that the kernel would be told to find its root on, and will not find: each once.
+fn volatile_roots(text: &str) -> Vec<String> {
+    let lines = text.lines().filter(|line| !line.trim_start().starts_with('#'));
+    let words = lines.flat_map(|line| line.split(|c: char| c.is_whitespace() || matches!(c, '"' | '\'')));
+    let named = words.filter_map(|word| word.split_once("root=").map(|(_, device)| device));
+    let mut found: Vec<String> = Vec::new();
+    for device in named.filter(|device| is_volatile(device)) {
+        if !found.iter().any(|known| known == device) {
+            found.push(device.to_owned());
+        }
+    }
+    found
+}
+
 /// Whether the device can be what an `fstab` mounts as this.
 fn holds(device: &Device, filesystem: Option<&str>) -> bool {
     match filesystem {
@@ -158,6 +172,12 @@ impl Plan<'_> {
         for path in paths {
             let Some(text) = self.files.text(&path) else { continue };
             let new = self.by_uuid(&text);
+            for device in volatile_roots(&new) {
+                let text = format!(
+                    "{path} names root={device}, which was not found: check it before the first boot"
+                );
+                self.warnings.push(text);
+            }
             // A block of fixed size: what is longer by some letters is shorter by as many `#`.
             let new = if path.ends_with("grubenv") { sized(&new, text.len()) } else { Some(new) };
             let Some(new) = new else {
@@ -210,6 +230,10 @@ impl Plan<'_> {
                 for end in [' ', '\n', '"', '\'', '\t'] {
                     let old = format!("{key}{}{end}", device.name);
                     out = out.replace(&old, &format!("{key}UUID={}{end}", device.uuid));
+                }
+                // Where the text ends without an end of its line.
+                if let Some(start) = out.strip_suffix(&format!("{key}{}", device.name)) {
+                    out = format!("{start}{key}UUID={}", device.uuid);
                 }
             }
         }
@@ -536,6 +560,15 @@ mod tests {
         );
         assert_eq!(written(&found, "/boot/grub/device.map"), Some(""));
         assert_eq!(runs(&found).first().map(String::as_str), Some("/usr/sbin/update-grub"));
+        // The last word of a file, and a device that nobody has found.
+        let line =
+            |text| [("/etc/os-release", "ID=rhel\n"), ("/etc/fstab", ""), ("/etc/kernel/cmdline", text)];
+        let found = plan(&line("ro root=/dev/sda1"), &facts());
+        assert_eq!(written(&found, "/etc/kernel/cmdline"), Some("ro root=UUID=1111-aaaa"));
+        assert!(!found.warnings.iter().any(|text| text.contains("root=")), "{found:?}");
+        let found = plan(&line("# root=/dev/sdy1\nro root=/dev/sdz1 quiet\n"), &facts());
+        let told: Vec<_> = found.warnings.iter().filter(|text| text.contains("root=")).collect();
+        assert!(told.len() == 1 && told[0].contains("/dev/sdz1"), "{found:?}");
         let env = format!("# GRUB Environment Block\nkernelopts=root=/dev/sda1 ro\n{}", "#".repeat(60));
         let files = [
             ("/etc/os-release", "ID=rhel\n"),
