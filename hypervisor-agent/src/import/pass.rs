@@ -31,8 +31,13 @@ pub struct Lane {
 }
 
 impl Lane {
-    pub(super) fn resume(&self) {
-        self.stop.store(false, Ordering::Relaxed);
+    /// For who has got the turn: whoever waited for it while the import was stopped, such as the pass of an orchestrator that
+    /// has died, has nothing to do any more. Where it goes on after that, it has another lane.
+    pub(super) fn ensure_goes_on(&self) -> Result<(), Fault> {
+        if self.is_stopped() {
+            return Err(Fault::new(FaultReason::WrongState, "the import was stopped"));
+        }
+        Ok(())
     }
 
     pub(super) fn is_stopped(&self) -> bool {
@@ -79,7 +84,7 @@ impl Imports {
     pub(super) async fn pass(self: &Arc<Self>, pass: ImportPass) -> Result<Vec<DiskPassed>, Fault> {
         let lane = self.lane(pass.import);
         let _turn = lane.turn.lock().await;
-        lane.resume();
+        lane.ensure_goes_on()?;
         let (this, lane) = (Arc::clone(self), Arc::clone(&lane));
         blocking(move || this.run_pass(&pass, &lane).map_err(|error| fault(&error))).await
     }
@@ -156,5 +161,19 @@ fn passed(pass: &DiskPass) -> DiskPassed {
         read: pass.read,
         written: pass.written,
         took: Duration::from_secs_f64(pass.seconds.max(0.0)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn who_waited_while_it_was_stopped_does_nothing() {
+        let lane = Lane::default();
+        assert!(lane.ensure_goes_on().is_ok());
+        lane.stop.store(true, Ordering::Relaxed);
+        let fault = lane.ensure_goes_on().unwrap_err();
+        assert_eq!(fault.reason, FaultReason::WrongState);
     }
 }

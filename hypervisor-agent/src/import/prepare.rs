@@ -54,7 +54,7 @@ impl Imports {
     pub(super) async fn prepare(self: &Arc<Self>, prepare: PrepareGuest) -> Result<GuestPrepared, Fault> {
         let lane = self.lane(prepare.import);
         let _turn = lane.turn.lock().await;
-        lane.resume();
+        lane.ensure_goes_on()?;
         let kit = match &self.helpers.kit {
             Ok(kit) => kit.clone(),
             Err(why) => return Ok(skipped(why)),
