@@ -69,6 +69,7 @@ export function Views({ noun }: { noun: string }) {
       <Dropdown
         isOpen={open}
         onOpenChange={setOpen}
+        shouldFocusToggleOnSelect
         popperProps={{ position: 'right' }}
         toggle={(ref) => (
           <MenuToggle ref={ref} variant="plainText" icon={<BookmarkIcon />} isExpanded={open} onClick={() => setOpen(!open)} aria-label={shown ? t('View: {{name}}', { name: shown.name }) : t('Views')}>

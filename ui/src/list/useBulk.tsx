@@ -82,6 +82,7 @@ function BulkMenu({ open, setOpen, offers, forms, able, all, choose }: MenuProps
     <Dropdown
       isOpen={open}
       onOpenChange={setOpen}
+      shouldFocusToggleOnSelect
       onSelect={() => setOpen(false)}
       popperProps={{ appendTo: () => document.body }}
       isScrollable

@@ -1,10 +1,13 @@
 // What can be done with one thing, behind three dots or a button: each verb, why not where it cannot be done, and each
 // as a command to copy.
+//
+// The button has the focus before a dialog opens: when that closes, it gives the focus back to what had it, and an entry
+// of the menu is gone by then.
 
 import { Dropdown, DropdownItem, DropdownList, MenuItemAction, MenuToggle } from '@patternfly/react-core';
 import CopyIcon from '@patternfly/react-icons/dist/esm/icons/copy-icon';
 import EllipsisIcon from '@patternfly/react-icons/dist/esm/icons/ellipsis-v-icon';
-import { useState } from 'react';
+import { useRef, useState } from 'react';
 import { useTranslation } from 'react-i18next';
 import { useActs, type Act, type Question } from './acts';
 
@@ -36,8 +39,13 @@ export function VerbMenu({ name, verbs, labelled }: Props) {
   const { t } = useTranslation();
   const { run, ask, copy } = useActs();
   const [open, setOpen] = useState(false);
-  const go = ({ act, question, go }: Verb) => {
+  const toggle = useRef<HTMLButtonElement>(null);
+  const leave = () => {
     setOpen(false);
+    toggle.current?.focus();
+  };
+  const go = ({ act, question, go }: Verb) => {
+    leave();
     if (go) return go();
     if (!act) return;
     if (question) ask({ ...act, ...question });
@@ -49,18 +57,22 @@ export function VerbMenu({ name, verbs, labelled }: Props) {
       onOpenChange={setOpen}
       popperProps={{ position: 'right', appendTo: () => document.body }}
       isScrollable
-      toggle={(ref) => (
-        <MenuToggle
-          ref={ref}
-          variant={labelled ? 'primary' : 'plain'}
-          isExpanded={open}
-          onClick={() => setOpen(!open)}
-          aria-label={t('Actions for {{name}}', { name })}
-          icon={labelled ? undefined : <EllipsisIcon />}
-        >
-          {labelled ? t('Actions') : undefined}
-        </MenuToggle>
-      )}
+      shouldFocusFirstItemOnOpen
+      toggle={{
+        toggleRef: toggle,
+        toggleNode: (
+          <MenuToggle
+            ref={toggle}
+            variant={labelled ? 'primary' : 'plain'}
+            isExpanded={open}
+            onClick={() => setOpen(!open)}
+            aria-label={t('Actions for {{name}}', { name })}
+            icon={labelled ? undefined : <EllipsisIcon />}
+          >
+            {labelled ? t('Actions') : undefined}
+          </MenuToggle>
+        ),
+      }}
     >
       <DropdownList>
         {verbs.map((verb) => (
@@ -76,7 +88,7 @@ export function VerbMenu({ name, verbs, labelled }: Props) {
                   actionId={verb.label}
                   aria-label={t('Copy as a command: {{verb}}', { verb: verb.label })}
                   onClick={() => {
-                    setOpen(false);
+                    leave();
                     if (verb.act) copy(verb.act);
                   }}
                 />
