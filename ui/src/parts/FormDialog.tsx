@@ -6,6 +6,7 @@ import { useTranslation } from 'react-i18next';
 import type { MethodName, Methods } from '../api/generated';
 import { useActs, type Act } from './acts';
 import { Modal } from './Modal';
+import { WaitsFor } from './WaitsFor';
 
 interface Props<M extends MethodName> {
   act: Act<M>;
@@ -64,6 +65,7 @@ export function FormDialog<M extends MethodName>({ act, button, ready, close, ab
         <Button variant="link" onClick={close}>
           {t('Cancel')}
         </Button>
+        <WaitsFor form={id} ready={ready} />
       </ModalFooter>
     </Modal>
   );

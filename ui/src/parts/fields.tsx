@@ -30,7 +30,7 @@ export function NumberField({ id, label, value, set, min = 0, max = Number.MAX_S
         value={value}
         min={min}
         max={max}
-        inputProps={{ id }}
+        inputProps={{ id, 'aria-describedby': help ? helpOf(id) : undefined }}
         inputAriaLabel={label}
         minusBtnAriaLabel={t('Less')}
         plusBtnAriaLabel={t('More')}
@@ -39,14 +39,17 @@ export function NumberField({ id, label, value, set, min = 0, max = Number.MAX_S
         onChange={(event) => set(Number((event.target as HTMLInputElement).value))}
         onBlur={() => set(within(value))}
       />
-      {help && <Help>{help}</Help>}
+      {help && <Help id={helpOf(id)}>{help}</Help>}
     </FormGroup>
   );
 }
 
-export function Help({ children, wrong }: { children: React.ReactNode; wrong?: boolean }) {
+/** Of what is said under a field: read out with it. */
+const helpOf = (id: string) => `${id}-help`;
+
+export function Help({ children, wrong, id }: { children: React.ReactNode; wrong?: boolean; id?: string }) {
   return (
-    <FormHelperText>
+    <FormHelperText id={id}>
       <HelperText>
         <HelperTextItem variant={wrong ? 'error' : 'default'}>{children}</HelperTextItem>
       </HelperText>
@@ -81,9 +84,10 @@ export function TextField({ id, label, value, set, required, help, wrong, type =
         autoComplete={type === 'password' ? 'new-password' : 'off'}
         isRequired={required}
         validated={bad ? 'error' : 'default'}
+        aria-describedby={bad || help ? helpOf(id) : undefined}
         onChange={(_event, value) => set(value)}
       />
-      {(bad || help) && <Help wrong={!!bad}>{bad || help}</Help>}
+      {(bad || help) && <Help id={helpOf(id)} wrong={!!bad}>{bad || help}</Help>}
     </FormGroup>
   );
 }
@@ -102,13 +106,13 @@ interface ChoiceProps {
 export function ChoiceField({ id, label, value, set, options, none, help }: ChoiceProps) {
   return (
     <FormGroup label={label} fieldId={id}>
-      <FormSelect id={id} value={value} onChange={(_event, value) => set(value)}>
+      <FormSelect id={id} value={value} aria-describedby={help ? helpOf(id) : undefined} onChange={(_event, value) => set(value)}>
         {none !== undefined && <FormSelectOption value="" label={none} />}
         {options.map(([value, label]) => (
           <FormSelectOption key={value} value={value} label={label} />
         ))}
       </FormSelect>
-      {help && <Help>{help}</Help>}
+      {help && <Help id={helpOf(id)}>{help}</Help>}
     </FormGroup>
   );
 }
@@ -143,11 +147,24 @@ export function useVmNameProblem(name: string): string | undefined {
   return VM_NAME.test(name) ? undefined : t('Letters, digits, dots, hyphens and underscores; 63 at most, a letter or digit first.');
 }
 
-export function AreaField({ id, label, value, set, help, placeholder, rows = 6 }: Omit<TextProps, 'type' | 'wrong'> & { rows?: number }) {
+export function AreaField({ id, label, value, set, required, help, wrong, placeholder, rows = 6 }: Omit<TextProps, 'type' | 'autoFocus'> & { rows?: number }) {
+  const bad = value !== '' && wrong;
   return (
-    <FormGroup label={label} fieldId={id}>
-      <TextArea id={id} value={value} rows={rows} placeholder={placeholder} resizeOrientation="vertical" spellCheck={false} className="x-mono" onChange={(_event, value) => set(value)} />
-      {help && <Help>{help}</Help>}
+    <FormGroup label={label} fieldId={id} isRequired={required}>
+      <TextArea
+        id={id}
+        value={value}
+        rows={rows}
+        placeholder={placeholder}
+        isRequired={required}
+        validated={bad ? 'error' : 'default'}
+        resizeOrientation="vertical"
+        spellCheck={false}
+        className="x-mono"
+        aria-describedby={bad || help ? helpOf(id) : undefined}
+        onChange={(_event, value) => set(value)}
+      />
+      {(bad || help) && <Help id={helpOf(id)} wrong={!!bad}>{bad || help}</Help>}
     </FormGroup>
   );
 }

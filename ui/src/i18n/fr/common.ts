@@ -46,6 +46,7 @@ export const common: Record<string, string> = {
   'It would be refused': 'Ce serait refusé',
   'What exactly would be done': 'Ce qui serait fait exactement',
   'Copy as …': 'Copier comme …',
+  'Still to be filled in or corrected: {{fields}}.': 'Reste à remplir ou à corriger : {{fields}}.',
   'Type <0>{{name}}</0> to go on': 'Saisissez <0>{{name}}</0> pour continuer',
   Copy: 'Copier',
   'The same from a shell, or from a program. Nothing has been done yet.':
