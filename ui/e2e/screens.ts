@@ -54,6 +54,8 @@ export function screens({ vm, host, task, network, pool, sr, template, job, run,
     templates: '/templates',
     template: `/templates/${template}`,
     deploy: `/templates/${template}/deploy`,
+    fragments: '/fragments',
+    'new-fragment': '/fragments/new',
     disks: '/disks',
     backups: '/backups',
     jobs: '/jobs',
@@ -95,4 +97,4 @@ export function screens({ vm, host, task, network, pool, sr, template, job, run,
 /** Those that only look, and so are for a phone, too. */
 export const ON_A_PHONE = ['home', 'fleet', 'vms', 'vm-summary', 'vm-metrics', 'vm-snapshots', 'hosts', 'host', 'host-metrics', 'pool', 'storage', 'sr', 'templates', 'alarms', 'tasks', 'task', 'events', 'orphans', 'user', 'account', 'certificates', 'about'];
 /** Those that say something of their own when there is nothing yet. */
-export const EMPTY = ['home', 'fleet', 'fleet-tags', 'topology', 'vms', 'vm-summary', 'host-vms', 'security-groups', 'storage', 'templates', 'disks', 'standbys', 'imports', 'new-import', 'alarms', 'alarms-past', 'alarm-rules', 'alarm-silences', 'tasks', 'task', 'events', 'orphans'];
+export const EMPTY = ['home', 'fleet', 'fleet-tags', 'topology', 'vms', 'vm-summary', 'host-vms', 'security-groups', 'storage', 'templates', 'fragments', 'disks', 'standbys', 'imports', 'new-import', 'alarms', 'alarms-past', 'alarm-rules', 'alarm-silences', 'tasks', 'task', 'events', 'orphans'];

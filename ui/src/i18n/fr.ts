@@ -8,6 +8,7 @@ import { common } from './fr/common';
 import { cpu } from './fr/cpu';
 import { factor } from './fr/factor';
 import { files } from './fr/files';
+import { fragment } from './fr/fragment';
 import { hardware } from './fr/hardware';
 import { hosts } from './fr/hosts';
 import { imports } from './fr/import';
@@ -25,7 +26,7 @@ import { vm } from './fr/vm';
 import { vsphere } from './fr/vsphere';
 import { wave } from './fr/wave';
 
-const all: Record<string, string> = { ...common, ...places, ...access, ...imports, ...storage, ...template, ...vm, ...vsphere, ...backup, ...hardware, ...wave, ...metrics, ...alarm, ...standby, ...mail, ...factor, ...orphan, ...files, ...network, ...certificate, ...upload, ...hosts, ...power, ...cpu };
+const all: Record<string, string> = { ...common, ...places, ...access, ...imports, ...storage, ...template, ...fragment, ...vm, ...vsphere, ...backup, ...hardware, ...wave, ...metrics, ...alarm, ...standby, ...mail, ...factor, ...orphan, ...files, ...network, ...certificate, ...upload, ...hosts, ...power, ...cpu };
 
 // French says millions in a form of its own, which here is never another.
 const millions = Object.entries(all).filter(([key]) => key.endsWith('_other'));

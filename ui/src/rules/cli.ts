@@ -4,7 +4,7 @@
 import type { MethodName } from '../api/generated';
 
 type Params = Record<string, unknown>;
-/** `many`: lists, of which each member is a flag of its own. */
+/** `many`: lists, of which each member is a flag of its own; one that stands bare is one argument behind the other. */
 type Shape = { bare: string[]; flags?: string[]; many?: string[] };
 
 export function quote(word: string): string {
@@ -77,6 +77,10 @@ export const SHAPES: Partial<Record<MethodName, Shape>> = {
   'template.create': { bare: ['vm', 'name'], flags: ['description'] },
   'template.import': { bare: ['name', 'url'], flags: ['host', 'sr', 'sha256', 'uefi', 'memory', 'vcpus', 'description'] },
   'template.delete': { bare: ['template'] },
+  'template.set_fragments': { bare: ['template', 'fragments'] },
+  'fragment.create': { bare: ['name', 'file'], flags: ['pool', 'description'] },
+  'fragment.update': { bare: ['fragment'], flags: ['file', 'description'] },
+  'fragment.delete': { bare: ['fragment'] },
   'snapshot.create': { bare: ['name'], flags: ['vm', 'description', 'quiesce', 'memory'] },
   'snapshot.revert': { bare: ['snapshot'], flags: ['disks_only'] },
   'snapshot.delete': { bare: ['snapshot'] },
@@ -213,6 +217,9 @@ const SAYS: Partial<Record<MethodName, (params: Params) => Params>> = {
   // The call has the size of the file, and the command the file.
   'vdi.upload': ({ capacity: _size, ...rest }) => ({ ...rest, file: 'FILE' }),
   'vdi.export': (params) => ({ ...params, file: 'FILE.qcow2' }),
+  // The call has the text, and the command the file that it is in.
+  'fragment.create': ({ user_data: _text, ...rest }) => ({ ...rest, file: 'FILE' }),
+  'fragment.update': ({ user_data, ...rest }) => ({ ...rest, file: user_data === undefined ? undefined : 'FILE' }),
   'vdi.create': (params) => ({ ...params, size: size(params.size as number) }),
   'vdi.resize': (params) => ({ ...params, size: size(params.size as number) }),
   'vm.attach_disk': ({ disk, ...rest }) => {
@@ -253,10 +260,10 @@ export function cliLine(method: MethodName, params: object): string {
   const loses = method.endsWith('.update') && Object.values(all).some((value) => value === '' || value === false || value === null);
   const many = shape?.many ?? [];
   const known = [...(shape?.bare ?? []), ...(shape?.flags ?? []), ...many];
-  const plain = given.every(([name, value]) => known.includes(name) && (typeof value !== 'object' || many.includes(name)));
+  const plain = given.every(([name, value]) => known.includes(name) && (typeof value !== 'object' || many.includes(name) || (Array.isArray(value) && !!shape?.bare.includes(name))));
   if (!shape || !plain || loses) return `xenith rpc ${method} ${quote(JSON.stringify(params))}`;
   const values = new Map(given);
-  const bare = shape.bare.filter((name) => values.has(name)).map((name) => quote(String(values.get(name))));
+  const bare = shape.bare.flatMap((name) => values.get(name) ?? []).map((word) => quote(String(word)));
   const flags = given
     .filter(([name]) => !shape.bare.includes(name))
     .flatMap(([name, value]) => (Array.isArray(value) ? value : [value]).map((one) => (one === true ? `--${name.replaceAll('_', '-')}` : `--${name.replaceAll('_', '-')} ${quote(String(one))}`)));

@@ -132,6 +132,11 @@ describe('the command line', () => {
     ['pool.set_cpu_level', { pool: 'default', mode: { kind: 'auto' } }, 'xenith pool set-cpu-level default auto'],
     ['pool.set_cpu_level', { pool: 'default', mode: { kind: 'set', features: 'GenuineIntel:178bfbff' } }, 'xenith pool set-cpu-level default GenuineIntel:178bfbff'],
     ['vdi.break_lease', { vdi: 'd', host: 'xen2' }, 'xenith vdi break-lease d --host xen2'],
+    ['template.set_fragments', { template: 'debian', fragments: ['base', 'my web'] }, "xenith template set-fragments debian base 'my web'"],
+    ['template.set_fragments', { template: 'debian', fragments: [] }, 'xenith template set-fragments debian'],
+    ['fragment.create', { name: 'base', user_data: '#cloud-config\n', description: '' }, 'xenith fragment create base FILE'],
+    ['fragment.update', { fragment: 'base', user_data: '#!/bin/sh\n', description: 'x y' }, "xenith fragment update base --description 'x y' --file FILE"],
+    ['fragment.update', { fragment: 'base', description: '' }, `xenith rpc fragment.update '{"fragment":"base","description":""}'`],
     ['vdi.export', { vdi: 'd' }, 'xenith vdi export d FILE.qcow2'],
     ['vdi.upload', { name: 'd', host: 'xen1', capacity: 512 }, 'xenith vdi upload d FILE --host xen1'],
     [

@@ -41,6 +41,35 @@ describe('what cloud-init is told', () => {
     ['nothing at all', { kind: 'none', hostname: 'a b' }, true],
   ])('%s', (_name, part, fine) => expect(cloudProblem(with_(part)) === undefined).toBe(fine));
 
+  const base = { id: 'f', name: 'base', text: '#!/bin/sh\njoin ${role}\n' };
+  it.each<[string, Partial<CloudDraft>, boolean]>([
+    ['what cannot be merged', { kind: 'own', userData: '#include https://example.org' }, false],
+    ['what can', { kind: 'own', userData: '#cloud-config\n' }, true],
+    ['a variable of it', { variables: 'role=web=1\n' }, true],
+    ['a variable of the network', { network: 'version: 2\n${net}', variables: 'net=lan' }, true],
+    ['one that is nowhere', { variables: 'site=x' }, false],
+    ['one without a value', { variables: 'role' }, false],
+    ['one with a blank', { variables: 'a b=x' }, false],
+    ['one twice', { variables: 'role=a\nrole=b' }, false],
+    ['the VM’s own', { variables: 'name=x' }, false],
+  ])('beside a fragment, %s', (_name, part, fine) => expect(cloudProblem(with_(part), [base]) === undefined).toBe(fine));
+
+  it('waits for a text before it calls a variable unused', () => {
+    expect(cloudProblem(with_({ variables: 'site=x' }), [{ id: 'f', name: 'base' }])).toBeUndefined();
+    expect(cloudProblem(with_({ variables: 'site=x' }))).toMatch(/none of the texts/);
+  });
+
+  it('is 32 fragments at most', () => {
+    const many = (count: number) => Array.from({ length: count }, (_, at) => ({ ...base, id: `${at}` }));
+    expect(cloudProblem(with_({}), many(32))).toBeUndefined();
+    expect(cloudProblem(with_({}), many(33))).toMatch(/32/);
+  });
+
+  it('has fragments and variables as they were chosen', () => {
+    expect(cloudInit(with_({ fragments: ['b', 'a'], variables: ' role = web 1 \n\nkey=a=b' }))).toEqual({ fragments: ['b', 'a'], variables: { role: 'web 1', key: 'a=b' } });
+    expect(preview(with_({ kind: 'own', userData: '#!/bin/sh\n${role} ${name} ${PATH}', variables: 'role=web' }), 'web-1')).toBe('#!/bin/sh\nweb web-1 ${PATH}');
+  });
+
   it('sends keys or user-data, never both', () => {
     const keys = 'ssh-ed25519 AAAA';
     expect(cloudInit(with_({ keys }))).toEqual({ ssh_keys: [keys] });

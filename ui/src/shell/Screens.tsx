@@ -24,6 +24,8 @@ const SrPage = lazy(() => import('../screens/sr/SrPage'));
 const Templates = lazy(() => import('../screens/template/Templates'));
 const TemplatePage = lazy(() => import('../screens/template/TemplatePage'));
 const Deploy = lazy(() => import('../screens/template/Deploy'));
+const Fragments = lazy(() => import('../screens/fragment/Fragments'));
+const FragmentForm = lazy(() => import('../screens/fragment/FragmentForm'));
 const Disks = lazy(() => import('../screens/vdi/Disks'));
 const Alarms = lazy(() => import('../screens/alarm/Alarms'));
 const RuleForm = lazy(() => import('../screens/alarm/RuleForm'));
@@ -83,6 +85,9 @@ export function Screens() {
           <Route path="/templates" element={<Templates />} />
           <Route path="/templates/:template" element={<TemplatePage />} />
           <Route path="/templates/:template/deploy" element={<Deploy />} />
+          <Route path="/fragments" element={<Fragments />} />
+          <Route path="/fragments/new" element={<FragmentForm />} />
+          <Route path="/fragments/:fragment" element={<FragmentForm />} />
           <Route path="/disks" element={<Disks />} />
           <Route path="/backups" element={<Backups />} />
           <Route path="/backups/:repository/:backup/files" element={<Files />} />

@@ -27,6 +27,7 @@ export const PLACES: Place[] = [
   { path: '/disks', label: msg('Disks'), key: 's', group: 'Inventory' },
   { path: '/storage', label: msg('Storage'), key: 'r', group: 'Inventory' },
   { path: '/templates', label: msg('Templates'), key: 'l', group: 'Inventory' },
+  { path: '/fragments', label: msg('Fragments'), key: '3', group: 'Inventory' },
   { path: '/backups', label: msg('Backups'), key: 'b', group: 'Protection' },
   { path: '/jobs', label: msg('Backup jobs'), key: 'j', group: 'Protection' },
   { path: '/runs', label: msg('Backup runs'), key: 'w', group: 'Protection' },

@@ -72,7 +72,7 @@ export async function search(socket: Socket, typed: string, user: User, t: Trans
   if (verb) return vms.items.map((vm) => doing(vm, verb.verb, user, t));
   // What one may not see at all is no reason to find nothing else.
   const few = { filter: quoted(words), limit: 5 };
-  const [hosts, disks, networks, pools, templates, srs, groups] = await Promise.all([
+  const [hosts, disks, networks, pools, templates, srs, groups, fragments] = await Promise.all([
     socket.call('host.list', few).catch(() => none),
     socket.call('vdi.list', few).catch(() => none),
     socket.call('network.list', few).catch(() => none),
@@ -80,6 +80,7 @@ export async function search(socket: Socket, typed: string, user: User, t: Trans
     socket.call('template.list', few).catch(() => none),
     socket.call('sr.list', few).catch(() => none),
     socket.call('security_group.list', few).catch(() => none),
+    socket.call('fragment.list', few).catch(() => none),
   ]);
   return [
     ...vms.items.map((vm) => ({ key: vm.id, group: t('Virtual machines'), label: vm.name, hint: vm.host_name ?? undefined, go: `/vms/${vm.id}` })),
@@ -87,6 +88,7 @@ export async function search(socket: Socket, typed: string, user: User, t: Trans
     ...disks.items.map((disk) => ({ key: disk.id, group: t('Disks'), label: disk.name, go: `/disks?q=${encodeURIComponent(disk.name)}` })),
     ...networks.items.map((network) => ({ key: network.id, group: t('Networks'), label: network.name, hint: network.bridge, go: `/networks/${network.id}` })),
     ...templates.items.map((template) => ({ key: template.id, group: t('Templates'), label: template.name, go: `/templates/${template.id}` })),
+    ...fragments.items.map((fragment) => ({ key: fragment.id, group: t('Fragments'), label: fragment.name, go: `/fragments/${fragment.id}` })),
     ...srs.items.map((sr) => ({ key: sr.id, group: t('Storage'), label: sr.name, go: `/storage/${sr.id}` })),
     ...groups.items.map((group) => ({ key: group.id, group: t('Security groups'), label: group.name, hint: group.tag, go: `/security-groups?q=${encodeURIComponent(quoted(group.name))}` })),
     ...pools.items.map((pool) => ({ key: pool.id, group: t('Pools'), label: pool.name, go: `/pools/${pool.id}` })),

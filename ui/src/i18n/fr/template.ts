@@ -37,7 +37,7 @@ export const template: Record<string, string> = {
   'SSH keys': 'Clés SSH',
   'Public keys of the image’s default user, one a line.': 'Clés publiques de l’utilisateur par défaut de l’image, une par ligne.',
   'User-data': 'User-data',
-  'Given to the guest as it is; ${name} and ${hostname} in it are replaced.': 'Donné tel quel à l’invité ; ${name} et ${hostname} y sont remplacés.',
+  'Given to the guest as it is; ${name}, ${hostname} and the variables in it are replaced.': 'Donné tel quel à l’invité ; ${name}, ${hostname} et les variables y sont remplacés.',
   'Network configuration': 'Configuration réseau',
   'Version 1 or 2 of cloud-init’s, in YAML. Empty: DHCP, as the image has it.': 'Version 1 ou 2 de celle de cloud-init, en YAML. Vide : DHCP, comme l’image l’a prévu.',
   'What the guest will read': 'Ce que l’invité lira',

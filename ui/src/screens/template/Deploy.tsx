@@ -13,10 +13,17 @@ import { AreaField, Help, NumberField, TextField, useNetworkOptions, useVmNamePr
 import { useFormat } from '../../parts/format';
 import { useNames } from '../../parts/names';
 import { PageHead } from '../../parts/PageHead';
+import { useUnsaved } from '../../parts/unsaved';
+import { WaitsFor } from '../../parts/WaitsFor';
 import { mayNot } from '../../rules/may';
 import { useUser } from '../../shell/user';
-import { cloudProblem, preview, type CloudDraft } from './cloudInit';
-import { deployParams, deployReady, diskGib, emptyDeploy, type DeployDraft } from './draft';
+import { filled, variablesIn } from '../fragment/kind';
+import { useFragmentParts, useFragments, type Part } from '../fragment/parts';
+import { FragmentPicker } from '../fragment/Picker';
+import { cloudProblem, ownTexts, preview, values, type CloudDraft } from './cloudInit';
+import { deployParams, deployReady, diskGib, emptyDeploy, fragmentsOf, type DeployDraft } from './draft';
+
+const FORM = 'deploy-form';
 
 export default function Deploy() {
   const { t } = useTranslation();
@@ -37,15 +44,20 @@ function DeployForm({ template }: { template: Template }) {
   const { run, copy } = useActs();
   const [draft, setDraft] = useState<DeployDraft>(() => emptyDeploy(template));
   const [busy, setBusy] = useState(false);
+  const [gone, setGone] = useState(false);
+  const parts = useFragmentParts(fragmentsOf(template, draft));
   const set = (part: Partial<DeployDraft>) => setDraft((before) => ({ ...before, ...part }));
   const act = { method: 'template.deploy' as const, params: deployParams(template, draft), title: t('Deploy {{name}}', { name: draft.name }) };
-  const fine = deployReady(draft) && template.ready;
+  const fine = deployReady(draft, parts) && template.ready;
+  useUnsaved(draft.name !== '' && !gone);
   const submit = async () => {
     if (!fine || busy) return;
     setBusy(true);
     const started = await run(act);
     setBusy(false);
-    if (started) void navigate(started.object ? `/vms/${started.object}` : `/tasks/${started.task}`);
+    if (!started) return;
+    setGone(true);
+    void navigate(started.object ? `/vms/${started.object}` : `/tasks/${started.task}`);
   };
   return (
     <PageSection isFilled hasBodyWrapper={false} className="x-page">
@@ -56,6 +68,7 @@ function DeployForm({ template }: { template: Template }) {
       />
       {!template.ready && <Alert isInline variant="warning" title={t('The template is not complete yet')} />}
       <Form
+        id={FORM}
         className="x-form"
         onSubmit={(event) => {
           event.preventDefault();
@@ -64,7 +77,7 @@ function DeployForm({ template }: { template: Template }) {
       >
         <div className="x-columns">
           <Machine template={template} draft={draft} set={set} />
-          <Cloud name={draft.name} cloud={draft.cloud} set={(cloud) => set({ cloud: { ...draft.cloud, ...cloud } })} />
+          <Cloud template={template} parts={parts} name={draft.name} cloud={draft.cloud} set={(cloud) => set({ cloud: { ...draft.cloud, ...cloud } })} />
         </div>
         <ActionGroup>
           <Button type="submit" isDisabled={!fine} isLoading={busy}>
@@ -76,6 +89,7 @@ function DeployForm({ template }: { template: Template }) {
           <Button variant="link" component={(props) => <Link {...props} to={`/templates/${template.id}`} />}>
             {t('Cancel')}
           </Button>
+          <WaitsFor form={FORM} ready={fine} />
         </ActionGroup>
       </Form>
     </PageSection>
@@ -110,9 +124,18 @@ function Machine({ template, draft, set }: { template: Template; draft: DeployDr
   );
 }
 
-function Cloud({ name, cloud, set }: { name: string; cloud: CloudDraft; set(part: Partial<CloudDraft>): void }) {
+interface CloudProps {
+  template: Template;
+  /** The fragments, the template's and those that are chosen here. */
+  parts: Part[];
+  name: string;
+  cloud: CloudDraft;
+  set(part: Partial<CloudDraft>): void;
+}
+
+function Cloud({ template, parts, name, cloud, set }: CloudProps) {
   const { t } = useTranslation();
-  const problem = cloudProblem(cloud);
+  const problem = cloudProblem(cloud, parts);
   const kinds = [
     ['keys', t('Name and SSH keys')],
     ['own', t('My own user-data')],
@@ -124,24 +147,75 @@ function Cloud({ name, cloud, set }: { name: string; cloud: CloudDraft; set(part
         {kinds.map(([kind, label]) => (
           <Radio key={kind} id={`cloud-kind-${kind}`} name="cloud-kind" label={label} isChecked={cloud.kind === kind} onChange={() => set({ kind })} />
         ))}
+        {cloud.kind === 'none' && !!template.fragments?.length && <Help>{t('Nor does it get the fragments of the template.')}</Help>}
       </FormGroup>
       {cloud.kind !== 'none' && (
         <>
+          <Stored template={template} cloud={cloud} set={set} />
           <TextField id="cloud-hostname" label={t('Host name')} value={cloud.hostname} set={(hostname) => set({ hostname })} help={t('Empty: the name of the VM.')} />
           {cloud.kind === 'keys' ? (
             <AreaField id="cloud-keys" label={t('SSH keys')} value={cloud.keys} set={(keys) => set({ keys })} rows={3} placeholder="ssh-ed25519 AAAA… ann@laptop" help={t('Public keys of the image’s default user, one a line.')} />
           ) : (
-            <AreaField id="cloud-user-data" label={t('User-data')} value={cloud.userData} set={(userData) => set({ userData })} rows={10} help={t('Given to the guest as it is; ${name} and ${hostname} in it are replaced.')} />
+            <AreaField id="cloud-user-data" label={t('User-data')} value={cloud.userData} set={(userData) => set({ userData })} rows={10} help={t('Given to the guest as it is; ${name}, ${hostname} and the variables in it are replaced.')} />
           )}
           <AreaField id="cloud-network" label={t('Network configuration')} value={cloud.network} set={(network) => set({ network })} rows={3} placeholder="version: 2" help={t('Version 1 or 2 of cloud-init’s, in YAML. Empty: DHCP, as the image has it.')} />
+          <Variables parts={parts} cloud={cloud} set={set} />
           {problem && <Alert isInline isPlain variant="danger" title={t(problem)} />}
-          <FormGroup label={t('What the guest will read')} fieldId="cloud-preview">
-            <CodeBlock id="cloud-preview">
-              <CodeBlockCode className="x-preview">{preview(cloud, name || 'NAME')}</CodeBlockCode>
-            </CodeBlock>
-          </FormGroup>
+          <Preview parts={parts} name={name || 'NAME'} cloud={cloud} />
         </>
       )}
     </FormSection>
+  );
+}
+
+/** Fragments: the template's, which come in any case, and more behind them. */
+function Stored({ template, cloud, set }: Pick<CloudProps, 'template' | 'cloud' | 'set'>) {
+  const { t } = useTranslation();
+  const { all, name } = useFragments();
+  const before = template.fragments ?? [];
+  const options = all.filter(({ id, pool }) => pool === template.pool && !before.includes(id));
+  if (before.length + options.length === 0) return null;
+  const help = before.length > 0 ? t('Behind those of the template: {{names}}. Of two values the later one holds, and what is said below holds before all.', { names: before.map(name).join(', ') }) : t('Of two values the later one holds, and what is said below holds before all.');
+  return <FragmentPicker id="cloud-fragments" label={t('Fragments')} value={cloud.fragments} set={(fragments) => set({ fragments })} options={options} help={help} />;
+}
+
+/** Only where there is something that they could replace. */
+function Variables({ parts, cloud, set }: Pick<CloudProps, 'parts' | 'cloud' | 'set'>) {
+  const { t } = useTranslation();
+  const places = variablesIn([...ownTexts(cloud), ...parts.map(({ text }) => text ?? '')]);
+  if (places.length === 0 && cloud.variables === '') return null;
+  return (
+    <AreaField
+      id="cloud-variables"
+      label={t('Variables')}
+      value={cloud.variables}
+      set={(variables) => set({ variables })}
+      rows={3}
+      placeholder="role=web"
+      help={t('KEY=VALUE, one a line. In the texts: {{places}}. What has no value here is left as it is, for scripts have their own.', { places: places.map((place) => `\${${place}}`).join(' ') || '—' })}
+    />
+  );
+}
+
+function Preview({ parts, name, cloud }: Pick<CloudProps, 'parts' | 'name' | 'cloud'>) {
+  const { t } = useTranslation();
+  const known = values(cloud, name);
+  const own = { id: 'own', name: t('Of this VM alone'), shown: preview(cloud, name) };
+  const shown = parts.map((part) => ({ id: part.id, name: part.name, shown: part.text === undefined ? t('Not read yet.') : filled(part.text, known) }));
+  return (
+    <FormGroup role="group" label={t('What the guest will read')} fieldId="cloud-preview">
+      {[...shown, own].map((part, at) => (
+        <div key={part.id}>
+          {parts.length > 0 && (
+            <p className="x-dim">
+              {at + 1}. {part.name}
+            </p>
+          )}
+          <CodeBlock>
+            <CodeBlockCode className="x-preview">{part.shown}</CodeBlockCode>
+          </CodeBlock>
+        </div>
+      ))}
+    </FormGroup>
   );
 }

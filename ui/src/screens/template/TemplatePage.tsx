@@ -1,10 +1,12 @@
-// One template: what a VM gets that asks for nothing else, and its disks.
+// One template: what a VM gets that asks for nothing else, what its cloud-init is told, and its disks.
 
-import { Card, CardBody, CardTitle, PageSection } from '@patternfly/react-core';
+import { Card, CardBody, CardTitle, List, ListItem, OrderType, PageSection } from '@patternfly/react-core';
 import { Table, Tbody, Td, Th, Thead, Tr } from '@patternfly/react-table';
+import { useState } from 'react';
 import { useTranslation } from 'react-i18next';
 import { Link, useNavigate, useParams } from 'react-router';
 import { useRead } from '../../api/client';
+import type { Template } from '../../api/generated';
 import { Facts } from '../../parts/Facts';
 import { Failed, Loading } from '../../parts/feedback';
 import { useFormat } from '../../parts/format';
@@ -12,6 +14,8 @@ import { Id } from '../../parts/Id';
 import { useNames, useSrName } from '../../parts/names';
 import { PageHead } from '../../parts/PageHead';
 import { VerbMenu } from '../../parts/VerbMenu';
+import { useFragments } from '../fragment/parts';
+import { SetFragments } from './dialogs';
 import { ReadyLabel } from './Templates';
 import { useTemplateVerbs } from './verbs';
 
@@ -21,7 +25,8 @@ export default function TemplatePage() {
   const names = useNames();
   const srName = useSrName();
   const navigate = useNavigate();
-  const verbs = useTemplateVerbs();
+  const [choosing, setChoosing] = useState<Template>();
+  const verbs = useTemplateVerbs(setChoosing);
   const { template: reference = '' } = useParams();
   const read = useRead('template.get', { template: reference });
   const template = read.data;
@@ -65,6 +70,7 @@ export default function TemplatePage() {
             />
           </CardBody>
         </Card>
+        <Told template={template} />
         <Card isCompact>
           <CardTitle component="h2">{t('Disks')}</CardTitle>
           <CardBody>
@@ -93,6 +99,32 @@ export default function TemplatePage() {
           </CardBody>
         </Card>
       </div>
+      {choosing && <SetFragments template={choosing} close={() => setChoosing(undefined)} />}
     </PageSection>
+  );
+}
+
+/** The fragments of its VMs. */
+function Told({ template }: { template: Template }) {
+  const { t } = useTranslation();
+  const { name } = useFragments();
+  const fragments = template.fragments ?? [];
+  return (
+    <Card isCompact>
+      <CardTitle component="h2">{t('What cloud-init is told')}</CardTitle>
+      <CardBody>
+        {fragments.length === 0 ? (
+          <p className="x-dim">{t('It has no fragments: only what a deployment says.')}</p>
+        ) : (
+          <List component="ol" type={OrderType.number} aria-label={t('Fragments')}>
+            {fragments.map((id) => (
+              <ListItem key={id}>
+                <Link to={`/fragments/${id}`}>{name(id)}</Link>
+              </ListItem>
+            ))}
+          </List>
+        )}
+      </CardBody>
+    </Card>
   );
 }

@@ -21,7 +21,7 @@ import { useNames } from '../../parts/names';
 import { VerbMenu } from '../../parts/VerbMenu';
 import { mayNot } from '../../rules/may';
 import { useUser } from '../../shell/user';
-import { ImportTemplate } from './dialogs';
+import { ImportTemplate, SetFragments } from './dialogs';
 import { useTemplateVerbs } from './verbs';
 
 const sizeOf = (template: Template) => template.disks.reduce((sum, disk) => sum + (disk.size ?? 0), 0);
@@ -40,9 +40,10 @@ export default function Templates() {
   const user = useUser();
   const format = useFormat();
   const names = useNames();
-  const verbs = useTemplateVerbs();
   const { wanted, bar, list } = useListState();
   const [importing, setImporting] = useState(false);
+  const [choosing, setChoosing] = useState<Template>();
+  const verbs = useTemplateVerbs(setChoosing);
   const pages = usePages('template.list', wanted);
   const columns = useMemo((): Column<Template>[] => [
     { key: 'name', header: msg('Name'), sort: 'name', cell: (row) => <Link to={`/templates/${row.id}`}>{row.name}</Link>, text: (row) => row.name },
@@ -82,6 +83,7 @@ export default function Templates() {
       />
       {bulk.dialog}
       {importing && <ImportTemplate close={() => setImporting(false)} />}
+      {choosing && <SetFragments template={choosing} close={() => setChoosing(undefined)} />}
     </>
   );
 }

@@ -1,12 +1,14 @@
-// Forms about templates: from a VM, or from an image of the web.
+// Forms about templates: from a VM, or from an image of the web; what cloud-init is told in each VM made from one.
 
 import { Grid } from '@patternfly/react-core';
 import { useState } from 'react';
 import { useTranslation } from 'react-i18next';
 import { useNavigate } from 'react-router';
-import type { Vm } from '../../api/generated';
+import type { Template, Vm } from '../../api/generated';
 import { ChoiceField, NumberField, TextField, useHostOptions, useSrOptions } from '../../parts/fields';
 import { FormDialog } from '../../parts/FormDialog';
+import { useFragments } from '../fragment/parts';
+import { FragmentPicker } from '../fragment/Picker';
 
 /** The address of an image and, where it is known, its digest. */
 export const isUrl = (text: string): boolean => /^https?:\/\/[^/\s]\S*$/.test(text);
@@ -82,6 +84,25 @@ export function ImportTemplate({ close }: { close: () => void }) {
         <NumberField id="template-vcpus" label={t('vCPUs')} value={vcpus} set={setVcpus} min={1} max={512} />
         <NumberField id="template-memory" label={t('Memory (MiB)')} value={memory} set={setMemory} min={1} step={256} />
       </Grid>
+    </FormDialog>
+  );
+}
+
+export function SetFragments({ template, close }: { template: Template; close: () => void }) {
+  const { t } = useTranslation();
+  const { all } = useFragments();
+  const before = template.fragments ?? [];
+  const [fragments, set] = useState(before);
+  const method = 'template.set_fragments' as const;
+  return (
+    <FormDialog
+      act={{ method, params: { template: template.id, fragments }, title: t('The fragments of {{name}}', { name: template.name }), undo: { method, params: { template: template.id, fragments: before } } }}
+      button={t('Change')}
+      ready={fragments.join() !== before.join()}
+      close={close}
+      about={t('Each VM that is made from it from now on gets them, in this order. VMs that are there stay as they are.')}
+    >
+      <FragmentPicker id="template-fragments" label={t('Fragments')} value={fragments} set={set} options={all.filter(({ pool }) => pool === template.pool)} help={t('Of two values the later one holds; lists are joined; scripts run in this order.')} />
     </FormDialog>
   );
 }

@@ -2,6 +2,7 @@
 
 import type { DeployTemplate, Template } from '../../api/generated';
 import { VM_NAME, words } from '../../parts/fields';
+import type { Part } from '../fragment/parts';
 import { cloudInit, cloudProblem, NO_CLOUD, type CloudDraft } from './cloudInit';
 
 const GIB = 1024 ** 3;
@@ -52,4 +53,7 @@ export function deployParams(template: Template, draft: DeployDraft): DeployTemp
   };
 }
 
-export const deployReady = (draft: DeployDraft): boolean => VM_NAME.test(draft.name) && draft.vcpus >= 1 && draft.memory >= 1 && !cloudProblem(draft.cloud);
+/** The fragments that count, in their order; none where cloud-init is told nothing. */
+export const fragmentsOf = (template: Template, { cloud }: DeployDraft): string[] => (cloud.kind === 'none' ? [] : [...(template.fragments ?? []), ...cloud.fragments]);
+
+export const deployReady = (draft: DeployDraft, parts: Part[] = []): boolean => VM_NAME.test(draft.name) && draft.vcpus >= 1 && draft.memory >= 1 && !cloudProblem(draft.cloud, parts);

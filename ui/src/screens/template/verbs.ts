@@ -8,7 +8,8 @@ import type { Verb } from '../../parts/VerbMenu';
 import { mayNot } from '../../rules/may';
 import { useUser } from '../../shell/user';
 
-export function useTemplateVerbs() {
+/** `choose` opens the form about its fragments. */
+export function useTemplateVerbs(choose: (template: Template) => void) {
   const { t } = useTranslation();
   const user = useUser();
   const navigate = useNavigate();
@@ -16,6 +17,7 @@ export function useTemplateVerbs() {
     const place = { pool: template.pool };
     return [
       { label: t('Deploy'), go: () => void navigate(`/templates/${template.id}/deploy`), why: mayNot(user, 'template.deploy', place) ?? (template.ready ? undefined : msg('Its disks are not complete yet.')) },
+      { label: t('Choose its fragments'), go: () => choose(template), why: mayNot(user, 'template.set_fragments', place), note: t('What cloud-init is told in each VM made from it.') },
       {
         label: t('Delete'),
         danger: true,
