@@ -1,5 +1,4 @@
-import { Button, Tooltip } from '@patternfly/react-core';
-import { useTranslation } from 'react-i18next';
+import { WhyButton } from './WhyButton';
 
 interface Props {
   label: string;
@@ -11,11 +10,9 @@ interface Props {
 
 /** Makes what the screen lists; the key `c` presses it. */
 export function CreateButton({ label, why, secondary, go }: Props) {
-  const { t } = useTranslation();
-  const button = (
-    <Button variant={secondary ? 'secondary' : 'primary'} isAriaDisabled={!!why} onClick={why ? undefined : go} data-create>
+  return (
+    <WhyButton variant={secondary ? 'secondary' : 'primary'} why={why} go={go} data-create>
       {label}
-    </Button>
+    </WhyButton>
   );
-  return why ? <Tooltip content={t(why)}>{button}</Tooltip> : button;
 }

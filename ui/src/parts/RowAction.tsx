@@ -1,5 +1,4 @@
-import { Button, Tooltip } from '@patternfly/react-core';
-import { useTranslation } from 'react-i18next';
+import { WhyButton } from './WhyButton';
 
 interface Props {
   label: string;
@@ -12,11 +11,9 @@ interface Props {
 
 /** The one thing that can be done with a row. */
 export function RowAction({ label, name, why, danger, go }: Props) {
-  const { t } = useTranslation();
-  const button = (
-    <Button variant="link" isInline isDanger={danger && !why} isAriaDisabled={!!why} aria-label={`${label}: ${name}`} onClick={why ? undefined : go}>
+  return (
+    <WhyButton variant="link" isInline isDanger={danger && !why} aria-label={`${label}: ${name}`} why={why} go={go}>
       {label}
-    </Button>
+    </WhyButton>
   );
-  return why ? <Tooltip content={t(why)}>{button}</Tooltip> : button;
 }

@@ -1,6 +1,5 @@
 // What can be done with an import now.
 
-import { Button } from '@patternfly/react-core';
 import { useState } from 'react';
 import { useTranslation } from 'react-i18next';
 import type { Import } from '../../api/generated';
@@ -8,6 +7,7 @@ import { useActs, type Act } from '../../parts/acts';
 import { CopyButton } from '../../parts/CopyButton';
 import { RowAction } from '../../parts/RowAction';
 import type { Verb } from '../../parts/VerbMenu';
+import { WhyButton } from '../../parts/WhyButton';
 import { mayNot } from '../../rules/may';
 import { useUser } from '../../shell/user';
 import { CutOver } from './CutOver';
@@ -54,15 +54,15 @@ export function ImportVerb({ row, large }: { row: Import; large?: boolean }) {
   }
   const canCut = row.origin.kind === 'vsphere' && ['preparing', 'copying', 'following', 'waiting-for-shutdown'].includes(row.phase);
   const cut = canCut && (
-    <Button isAriaDisabled={!!why} title={why && t(why)} onClick={why ? undefined : () => setCutting(true)}>
+    <WhyButton why={why} go={() => setCutting(true)}>
       {t('Cut over')}
-    </Button>
+    </WhyButton>
   );
   const buttons = [...(row.phase === 'not-prepared' ? decisions : []), ...verbs].map((verb) => (
     <span key={verb.label} className="x-verb">
-      <Button variant="secondary" isDanger={verb.danger} isAriaDisabled={!!why} title={why && t(why)} onClick={why ? undefined : () => go(verb)}>
+      <WhyButton variant="secondary" isDanger={verb.danger} why={why} go={() => go(verb)}>
         {verb.label}
-      </Button>
+      </WhyButton>
       {verb.act && <CopyButton act={verb.act} label={verb.label} />}
     </span>
   ));

@@ -10,6 +10,7 @@ import { Alert } from '../../parts/Alert';
 import { Failed, Loading, Nothing } from '../../parts/feedback';
 import { AreaField, ChoiceField, TextField } from '../../parts/fields';
 import { PageTitle } from '../../parts/PageTitle';
+import { WhyButton } from '../../parts/WhyButton';
 import { mayNot } from '../../rules/may';
 import { useUser } from '../../shell/user';
 import { fromMail, mailProblems, sameMail, setMail, USUAL_PORT, type MailDraft } from './draft';
@@ -86,9 +87,9 @@ function Server({ settings }: { settings: MailSettings }) {
               {t('Set the mail server')}
             </Button>
             {settings.server !== '' && (
-              <Button variant="link" isDanger isAriaDisabled={!!why} onClick={why ? undefined : stop}>
+              <WhyButton variant="link" isDanger={!why} why={why} go={stop}>
                 {t('Send no mail any more')}
-              </Button>
+              </WhyButton>
             )}
           </ActionGroup>
         </Form>

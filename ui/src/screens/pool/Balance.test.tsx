@@ -76,6 +76,6 @@ describe('the page of a pool', () => {
     await show(<PoolPage />, { answers, user: somebody('viewer'), ...at });
     const button = await screen.findByRole('button', { name: 'Balance now' });
     expect(button.getAttribute('aria-disabled')).toBe('true');
-    expect(button.getAttribute('title')).toBe('This needs the role admin.');
+    expect(button.getAttribute('aria-description')).toBe('This needs the role admin.');
   });
 });

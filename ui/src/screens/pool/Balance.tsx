@@ -1,6 +1,6 @@
 // How a pool is balanced: who decides, what moves now, and the plan that waits for somebody.
 
-import { Button, Card, CardBody, CardTitle } from '@patternfly/react-core';
+import { Card, CardBody, CardTitle } from '@patternfly/react-core';
 import { useState } from 'react';
 import { useTranslation } from 'react-i18next';
 import { Link } from 'react-router';
@@ -10,6 +10,7 @@ import { FALLBACK_MS } from '../../live/again';
 import { Facts } from '../../parts/Facts';
 import { ErrorBox, Loading } from '../../parts/feedback';
 import { useFormat } from '../../parts/format';
+import { WhyButton } from '../../parts/WhyButton';
 import { mayNot } from '../../rules/may';
 import { useUser } from '../../shell/user';
 import { BalanceNow, BalanceSettings } from './BalanceForms';
@@ -26,9 +27,9 @@ export function Balance({ pool }: { pool: Pool }) {
   const why = mayNot(user, 'pool.balance', { pool: pool.id });
   const close = () => setForm(undefined);
   const button = (label: string, go: () => void) => (
-    <Button variant="secondary" isAriaDisabled={!!why} title={why && t(why)} onClick={why ? undefined : go}>
+    <WhyButton variant="secondary" why={why} go={go}>
       {label}
-    </Button>
+    </WhyButton>
   );
   const body = () => {
     if (read.isPending) return <Loading lines={4} />;

@@ -108,6 +108,6 @@ describe('the CPU level of a pool', () => {
     await show(<CpuLevel pool={pool} />, { answers, user: somebody('viewer') });
     const button = await screen.findByRole('button', { name: 'Change the level' });
     expect(button.getAttribute('aria-disabled')).toBe('true');
-    expect(button.getAttribute('title')).toBe('This needs the role admin.');
+    expect(button.getAttribute('aria-description')).toBe('This needs the role admin.');
   });
 });

@@ -1,7 +1,7 @@
 // What VMs that start in a pool are given of the processors' features, and how its hosts differ from that
 // (docs/adr/0088-cpu-levels.md).
 
-import { Button, Card, CardBody, CardTitle } from '@patternfly/react-core';
+import { Card, CardBody, CardTitle } from '@patternfly/react-core';
 import { useState } from 'react';
 import { useTranslation } from 'react-i18next';
 import { useRead } from '../../api/client';
@@ -9,6 +9,7 @@ import type { Pool } from '../../api/generated';
 import { FALLBACK_MS } from '../../live/again';
 import { Facts } from '../../parts/Facts';
 import { ErrorBox, Loading } from '../../parts/feedback';
+import { WhyButton } from '../../parts/WhyButton';
 import { mayNot } from '../../rules/may';
 import { useUser } from '../../shell/user';
 import { SetCpuLevel } from './CpuLevelForm';
@@ -34,9 +35,9 @@ export function CpuLevel({ pool }: { pool: Pool }) {
             <Facts facts={[[t('VMs get'), t(LEVEL[read.data.mode.kind].label)], ...levels]} />
             <p className="x-dim">{t(LEVEL[read.data.mode.kind].text)}</p>
             <p className="x-above">
-              <Button variant="secondary" isAriaDisabled={!!why} title={why && t(why)} onClick={why ? undefined : () => setChanging(true)}>
+              <WhyButton variant="secondary" why={why} go={() => setChanging(true)}>
                 {t('Change the level')}
-              </Button>
+              </WhyButton>
             </p>
             <HostLevels hosts={read.data.hosts} />
             {changing && <SetCpuLevel pool={pool} status={read.data} close={() => setChanging(false)} />}

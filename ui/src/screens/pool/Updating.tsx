@@ -1,6 +1,6 @@
 // The update of a pool's hosts that goes on now: how far it is, and that no further host is begun.
 
-import { Button, Card, CardBody, CardHeader, CardTitle, Label } from '@patternfly/react-core';
+import { Card, CardBody, CardHeader, CardTitle, Label } from '@patternfly/react-core';
 import { useTranslation } from 'react-i18next';
 import { Link } from 'react-router';
 import { useRead } from '../../api/client';
@@ -8,6 +8,7 @@ import type { Pool } from '../../api/generated';
 import { useTasks } from '../../live/tasks';
 import { useActs, type Act } from '../../parts/acts';
 import { over } from '../../parts/words';
+import { WhyButton } from '../../parts/WhyButton';
 import { mayNot } from '../../rules/may';
 import { useUser } from '../../shell/user';
 import { TaskProgress } from '../task/parts';
@@ -34,9 +35,9 @@ export function Updating({ pool }: { pool: Pool }) {
         actions={{
           hasNoOffset: true,
           actions: (
-            <Button variant="link" isInline isAriaDisabled={!!why} title={why && t(why)} onClick={why ? undefined : () => void run(act)}>
+            <WhyButton variant="link" isInline why={why} go={() => void run(act)}>
               {act.title}
-            </Button>
+            </WhyButton>
           ),
         }}
       >

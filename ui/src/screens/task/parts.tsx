@@ -1,11 +1,12 @@
 // A task in parts: how far, which step, what can be done about it.
 
-import { Button, Progress, ProgressStep, ProgressStepper, Tooltip } from '@patternfly/react-core';
+import { Progress, ProgressStep, ProgressStepper } from '@patternfly/react-core';
 import { useTranslation } from 'react-i18next';
 import type { Task, TaskStep } from '../../api/generated';
 import { useActs } from '../../parts/acts';
 import { CopyButton } from '../../parts/CopyButton';
 import type { Verb } from '../../parts/VerbMenu';
+import { WhyButton } from '../../parts/WhyButton';
 import { over, STEP_STATUS, stepName } from '../../parts/words';
 import { mayNot } from '../../rules/may';
 import { useUser } from '../../shell/user';
@@ -73,7 +74,6 @@ export function useTaskVerbs() {
 }
 
 export function TaskVerbs({ task, large }: { task: Task; large?: boolean }) {
-  const { t } = useTranslation();
   const { run, ask } = useActs();
   const verbs = useTaskVerbs();
   const look = large ? ({ variant: 'secondary' } as const) : ({ variant: 'link', isInline: true } as const);
@@ -82,14 +82,11 @@ export function TaskVerbs({ task, large }: { task: Task; large?: boolean }) {
       if (act && question) ask({ ...act, ...question });
       else if (act) void run(act);
     };
-    const made = (
-      <Button {...look} isAriaDisabled={!!why} onClick={why ? undefined : go}>
-        {label}
-      </Button>
-    );
     return (
       <span key={label} className="x-verb">
-        {why ? <Tooltip content={t(why)}>{made}</Tooltip> : made}
+        <WhyButton {...look} why={why} go={go}>
+          {label}
+        </WhyButton>
         {large && act && <CopyButton act={act} label={label} />}
       </span>
     );

@@ -1,6 +1,5 @@
 // Virtual disk images, attached or not.
 
-import { Button } from '@patternfly/react-core';
 import DiskIcon from '@patternfly/react-icons/dist/esm/icons/hdd-icon';
 import { useMemo, useState } from 'react';
 import { useTranslation } from 'react-i18next';
@@ -19,6 +18,7 @@ import { useFormat } from '../../parts/format';
 import { useNames, useSrName, useVmNames } from '../../parts/names';
 import { useUrlState } from '../../parts/url';
 import { VerbMenu } from '../../parts/VerbMenu';
+import { WhyButton } from '../../parts/WhyButton';
 import { mayNot } from '../../rules/may';
 import { useUser } from '../../shell/user';
 import { CloneDisk, CreateDisk, ImportDisk, ResizeDisk } from './dialogs';
@@ -65,12 +65,12 @@ export default function Disks({ within, sr }: { within?: string; sr?: Sr }) {
   const create = (
     <>
       <CreateButton secondary={!!within} label={t('Create a disk')} why={why} go={() => setForm({ kind: 'create' })} />
-      <Button variant="secondary" isAriaDisabled={!!why} title={why && t(why)} onClick={why ? undefined : () => setForm({ kind: 'import' })}>
+      <WhyButton variant="secondary" why={why} go={() => setForm({ kind: 'import' })}>
         {t('Import an image')}
-      </Button>
-      <Button variant="secondary" isAriaDisabled={!!why} title={why && t(why)} onClick={why ? undefined : () => setForm({ kind: 'upload' })}>
+      </WhyButton>
+      <WhyButton variant="secondary" why={why} go={() => setForm({ kind: 'upload' })}>
         {t('Upload a file')}
-      </Button>
+      </WhyButton>
     </>
   );
   const close = () => setForm(undefined);

@@ -68,7 +68,7 @@ describe('the lease of a disk', () => {
     await show(<Lease vdi={vdi} close={close} />, { answers, user: somebody('operator') });
     const button = await screen.findByRole('button', { name: /^Break the lease/ });
     expect(button.getAttribute('aria-disabled')).toBe('true');
-    expect(button.getAttribute('title')).toBe('This needs the role admin.');
+    expect(button.getAttribute('aria-description')).toBe('This needs the role admin.');
   });
 
   it('is looked at from the list, where several hosts reach the disk, and read again when the disk changes', async () => {

@@ -14,6 +14,7 @@ import { Facts } from '../../parts/Facts';
 import { ErrorBox, Loading } from '../../parts/feedback';
 import { Modal } from '../../parts/Modal';
 import { HostLabel } from '../../parts/state';
+import { WhyButton } from '../../parts/WhyButton';
 import { mayNot } from '../../rules/may';
 import { useUser } from '../../shell/user';
 
@@ -110,8 +111,8 @@ function Break({ vdi, lease, close }: { vdi: Disk; lease: VdiLease; close: () =>
     });
   };
   return (
-    <Button variant="danger" isAriaDisabled={!!why} title={why && t(why)} onClick={why ? undefined : go}>
+    <WhyButton variant="danger" why={why} go={go}>
       {t('Break the lease')} …
-    </Button>
+    </WhyButton>
   );
 }

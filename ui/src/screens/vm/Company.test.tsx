@@ -39,6 +39,6 @@ describe('the company of a VM', () => {
     await show(<CompanyCard vm={vm} why="This needs the role operator." />, { answers });
     const button = await screen.findByRole('button', { name: 'Change: Company' });
     expect(button.getAttribute('aria-disabled')).toBe('true');
-    expect(button.getAttribute('title')).toBe('This needs the role operator.');
+    expect(button.getAttribute('aria-description')).toBe('This needs the role operator.');
   });
 });

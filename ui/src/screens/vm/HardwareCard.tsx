@@ -1,11 +1,12 @@
 // On a VM's summary: its hardware beyond processors and memory, its protection and the administrator's own fields.
 
-import { Button, Card, CardBody, CardHeader, CardTitle } from '@patternfly/react-core';
+import { Card, CardBody, CardHeader, CardTitle } from '@patternfly/react-core';
 import { useState, type ReactNode } from 'react';
 import { useTranslation } from 'react-i18next';
 import type { Vm, VmSpec } from '../../api/generated';
 import { Facts, type Fact } from '../../parts/Facts';
 import { useFormat } from '../../parts/format';
+import { WhyButton } from '../../parts/WhyButton';
 import { EditHardware } from './EditHardware';
 import { EditKept } from './EditKept';
 import { useAll } from '../../list/all';
@@ -21,9 +22,9 @@ interface Props {
 export function Changeable({ title, why, change, children }: { title: string; why?: string; change(): void; children: ReactNode }) {
   const { t } = useTranslation();
   const actions = (
-    <Button variant="link" isInline aria-label={t('Change: {{what}}', { what: title })} isAriaDisabled={!!why} title={why && t(why)} onClick={why ? undefined : change}>
+    <WhyButton variant="link" isInline aria-label={t('Change: {{what}}', { what: title })} why={why} go={change}>
       {t('Change')}
-    </Button>
+    </WhyButton>
   );
   return (
     <Card isCompact>

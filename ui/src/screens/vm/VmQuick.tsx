@@ -1,8 +1,8 @@
 // The one or two things that are done most with a VM in its state.
 
-import { Button, Tooltip } from '@patternfly/react-core';
 import { useTranslation } from 'react-i18next';
 import type { Vm } from '../../api/generated';
+import { WhyButton } from '../../parts/WhyButton';
 import type { Place } from '../../rules/may';
 import { VM_VERBS, vmCannot, type VmVerb } from '../../rules/vm';
 import { useUser } from '../../shell/user';
@@ -23,17 +23,10 @@ export function VmQuick({ vm, place }: { vm: Vm; place: Place }) {
   const verbs = VM_VERBS.filter(({ method }) => USUAL[vm.power]?.includes(method));
   return verbs.map((verb) => {
     const why = vmCannot(user, verb.method, vm, place);
-    const button = (
-      <Button key={verb.method} variant="secondary" isAriaDisabled={!!why} onClick={why ? undefined : () => act(vm, verb)}>
+    return (
+      <WhyButton key={verb.method} variant="secondary" why={why} go={() => act(vm, verb)}>
         {t(verb.label)}
-      </Button>
-    );
-    return why ? (
-      <Tooltip key={verb.method} content={t(why)}>
-        {button}
-      </Tooltip>
-    ) : (
-      button
+      </WhyButton>
     );
   });
 }

@@ -1,6 +1,6 @@
 // What the VM is, what it does now, what its guest says.
 
-import { Button, Card, CardBody, CardHeader, CardTitle } from '@patternfly/react-core';
+import { Card, CardBody, CardHeader, CardTitle } from '@patternfly/react-core';
 import { useState } from 'react';
 import { useTranslation } from 'react-i18next';
 import { Link } from 'react-router';
@@ -9,6 +9,7 @@ import { Facts } from '../../parts/Facts';
 import { useFormat } from '../../parts/format';
 import { Id } from '../../parts/Id';
 import { useNames } from '../../parts/names';
+import { WhyButton } from '../../parts/WhyButton';
 import { vmCannotChange } from '../../rules/vm';
 import { useUser } from '../../shell/user';
 import { CompanyCard } from './Company';
@@ -75,9 +76,9 @@ export function VmSummary({ vm }: { vm: Vm }) {
           actions={{
             hasNoOffset: true,
             actions: (
-              <Button variant="link" isInline isAriaDisabled={!!why} title={why && t(why)} onClick={why ? undefined : () => setEditing(true)}>
+              <WhyButton variant="link" isInline aria-label={t('Change: {{what}}', { what: t('Definition') })} why={why} go={() => setEditing(true)}>
                 {t('Change')}
-              </Button>
+              </WhyButton>
             ),
           }}
         >

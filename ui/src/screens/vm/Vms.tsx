@@ -1,6 +1,5 @@
 // The table of VMs: filtered, sorted and paged by the orchestrator, live.
 
-import { Button } from '@patternfly/react-core';
 import MachineIcon from '@patternfly/react-icons/dist/esm/icons/virtual-machine-icon';
 import { useMemo } from 'react';
 import { useTranslation } from 'react-i18next';
@@ -10,6 +9,7 @@ import { ListView } from '../../list/ListView';
 import { useBulk } from '../../list/useBulk';
 import { usePages } from '../../list/pages';
 import { QueryBar } from '../../list/QueryBar';
+import { CreateButton } from '../../parts/CreateButton';
 import { Nothing } from '../../parts/feedback';
 import { useFormat } from '../../parts/format';
 import { useUrlState } from '../../parts/url';
@@ -40,11 +40,7 @@ export default function Vms({ within, title }: Props) {
   const pages = usePages('vm.list', { filter, sort: sort ?? '' });
   useLiveRows('vm', filter, sort ?? '');
   const cannot = mayNot(user, 'vm.create');
-  const create = (
-    <Button isAriaDisabled={!!cannot} title={cannot && t(cannot)} onClick={cannot ? undefined : () => void navigate('/vms/new')} data-create>
-      {t('Create a VM')}
-    </Button>
-  );
+  const create = <CreateButton label={t('Create a VM')} why={cannot} go={() => void navigate('/vms/new')} />;
   const forms = [
     { label: t('Change tags'), dialog: (vms: VmRow[], close: () => void) => <TagVms vms={vms} close={close} /> },
     { label: t('Take a snapshot'), dialog: (vms: VmRow[], close: () => void) => <SnapshotVms vms={vms} close={close} /> },
