@@ -157,6 +157,8 @@ export const backup: Record<string, string> = {
   'No backups in its repositories yet': 'Pas encore de sauvegardes dans ses dépôts',
   'Run the job once: what its rules would keep is shown here then.': 'Exécutez le travail une fois : ce que ses règles garderaient est alors montré ici.',
   'VM and repository': 'VM et dépôt',
+  'Find a VM': 'Trouver une VM',
+  'Listed are the VMs of the newest backups; others are found by their name.': 'Sont listées les VM des sauvegardes les plus récentes ; les autres se trouvent par leur nom.',
   'The rules keep {{kept}} of {{all}}; the others go at the next run. Nothing is done from here.':
     'Les règles en gardent {{kept}} sur {{all}} ; les autres partent à la prochaine exécution. Rien n’est fait d’ici.',
   Age: 'Âge',

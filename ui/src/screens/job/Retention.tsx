@@ -1,46 +1,78 @@
 // What the rules of a job keep of the backups that are there, and why: shown, not done.
 
-import { Label } from '@patternfly/react-core';
+import { FormGroup, Label } from '@patternfly/react-core';
 import { Table, Tbody, Td, Th, Thead, Tr } from '@patternfly/react-table';
 import { useMemo } from 'react';
 import { useTranslation } from 'react-i18next';
 import { useRead } from '../../api/client';
 import type { Backup, BackupJob } from '../../api/generated';
+import { useAll } from '../../list/all';
+import { quoted } from '../../list/filter';
+import { QueryBar } from '../../list/QueryBar';
 import { Ago } from '../../parts/Ago';
 import { Failed, Loading, Nothing } from '../../parts/feedback';
-import { ChoiceField } from '../../parts/fields';
+import { ChoiceField, Help } from '../../parts/fields';
 import { useFormat } from '../../parts/format';
 import { useUrlState } from '../../parts/url';
 import { decide } from './retention';
 
 /** Backups of one VM in one repository compete; others do not. */
-function series(backups: Backup[], repositories: string[]): Map<string, Backup[]> {
-  const found = new Map<string, Backup[]>();
-  for (const backup of backups.filter(({ repository }) => repositories.includes(repository))) {
-    const key = `${backup.vm_name} · ${backup.repository_name}`;
-    found.set(key, [...(found.get(key) ?? []), backup]);
-  }
-  return new Map([...found].sort(([a], [b]) => a.localeCompare(b)));
+interface Series {
+  label: string;
+  vm: string;
+  repository: string;
 }
+
+/** Of which VMs and repositories these backups are. */
+function seriesOf(backups: Backup[], repositories: string[]): Series[] {
+  const found = new Map<string, Series>();
+  for (const { vm_name: vm, repository, repository_name } of backups.filter(({ repository }) => repositories.includes(repository))) {
+    const label = `${vm} · ${repository_name}`;
+    found.set(label, { label, vm, repository });
+  }
+  return [...found.values()].sort((a, b) => a.label.localeCompare(b.label));
+}
+
+/** So many are read to know which VMs there are; of the one that is looked at, all are. */
+const MOST = 1000;
 
 export function Retention({ job }: { job: BackupJob }) {
   const { t } = useTranslation();
-  const format = useFormat();
   const [chosen, choose] = useUrlState('of');
-  const read = useRead('backup.list', { limit: 1000 });
-  const all = useMemo(() => series(read.data?.items ?? [], job.repositories), [read.data, job.repositories]);
-  if (read.isPending) return <Loading lines={4} />;
+  const [find, setFind] = useUrlState('find');
+  const read = useRead('backup.list', { filter: find ? `vm:${quoted(find)}` : '', limit: MOST });
+  const all = useMemo(() => seriesOf(read.data?.items ?? [], job.repositories), [read.data, job.repositories]);
+  if (read.isPending && !find) return <Loading lines={4} />;
   if (read.isError) return <Failed error={read.error} retry={() => void read.refetch()} />;
-  const names = [...all.keys()];
-  const shown = chosen && all.has(chosen) ? chosen : names[0];
-  if (!shown) return <Nothing title={t('No backups in its repositories yet')}>{t('Run the job once: what its rules would keep is shown here then.')}</Nothing>;
-  const kept = decide(all.get(shown) ?? [], job.keep ?? {});
-  const goes = kept.filter(({ because }) => because.length === 0).length;
+  const shown = all.find(({ label }) => label === chosen) ?? all[0];
+  const more = !!find || (read.data?.total ?? 0) > MOST;
+  if (!shown && !more) return <Nothing title={t('No backups in its repositories yet')}>{t('Run the job once: what its rules would keep is shown here then.')}</Nothing>;
   return (
     <div className="x-stack">
-      <div className="x-narrow">
-        <ChoiceField id="retention-of" label={t('VM and repository')} value={shown} set={choose} options={names.map((name) => [name, name])} />
+      <div className="x-narrow x-stack">
+        {more && (
+          <FormGroup label={t('Find a VM')}>
+            <QueryBar value={find ?? ''} set={setFind} label={t('Find a VM')} placeholder={t('A part of the name')} />
+            <Help>{t('Listed are the VMs of the newest backups; others are found by their name.')}</Help>
+          </FormGroup>
+        )}
+        {shown && <ChoiceField id="retention-of" label={t('VM and repository')} value={shown.label} set={choose} options={all.map(({ label }) => [label, label])} />}
       </div>
+      {shown ? <Keeps key={shown.label} series={shown} job={job} /> : read.isPending ? <Loading lines={4} /> : <p className="x-dim">{t('Nothing matches')}</p>}
+    </div>
+  );
+}
+
+function Keeps({ series, job }: { series: Series; job: BackupJob }) {
+  const { t } = useTranslation();
+  const format = useFormat();
+  const read = useAll('backup.list', { vm: series.vm, repository: series.repository });
+  if (read.isPending) return <Loading lines={4} />;
+  if (read.isError) return <Failed error={read.error} retry={() => void read.refetch()} />;
+  const kept = decide(read.data, job.keep ?? {});
+  const goes = kept.filter(({ because }) => because.length === 0).length;
+  return (
+    <>
       <p className="x-dim">{t('The rules keep {{kept}} of {{all}}; the others go at the next run. Nothing is done from here.', { kept: kept.length - goes, all: kept.length })}</p>
       <Table variant="compact" aria-label={t('What it keeps')}>
         <Thead>
@@ -70,6 +102,6 @@ export function Retention({ job }: { job: BackupJob }) {
           ))}
         </Tbody>
       </Table>
-    </div>
+    </>
   );
 }
