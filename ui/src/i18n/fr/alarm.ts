@@ -67,6 +67,7 @@ export const alarm: Record<string, string> = {
   'Alarm rules': 'Règles d’alarme',
   'Create an alarm rule': 'Créer une règle d’alarme',
   'Filter rules': 'Filtrer les règles',
+  'Words of the name, of what it says, or who is told': 'Des mots du nom, de ce qu’elle dit, ou de qui est prévenu',
   'No alarm rules yet': 'Pas encore de règles d’alarme',
   'A rule says what is wrong: a metric of VMs or hosts beyond a threshold, for so long; and who is told.':
     'Une règle dit ce qui est anormal : une mesure de VM ou d’hôtes au-delà d’un seuil, pendant tant de temps ; et qui est prévenu.',

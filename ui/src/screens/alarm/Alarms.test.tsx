@@ -113,6 +113,16 @@ describe('rules', () => {
     expect(shown.calls('alarm_rule.delete')).toEqual([{ rule: 'r' }]);
   });
 
+  it.each([
+    ['the name', 'bus', true],
+    ['what it says, in any order', '90% cpu', true],
+    ['how bad it is, as it is called here', 'warning', true],
+    ['nothing that is there', 'cpu memory', false],
+  ])('are found by %s', async (_what, words, found) => {
+    await show(<Alarms />, { answers, at: `/alarms?tab=rules&q=${encodeURIComponent(words)}`, route: '/alarms' });
+    expect(await screen.findByText(found ? 'busy' : 'No entry passes the filter.')).toBeTruthy();
+  });
+
   it('are made: only metrics that the kind has, and a warning where no mail can be sent', async () => {
     const shown = await show(<RuleForm />, { answers, at: '/alarm-rules/new', route: '/alarm-rules/new' });
     await userEvent.type(await screen.findByRole('textbox', { name: 'Name' }), 'full');

@@ -2,7 +2,7 @@
 
 import RuleIcon from '@patternfly/react-icons/dist/esm/icons/bell-icon';
 import { Label } from '@patternfly/react-core';
-import { useMemo, useState } from 'react';
+import { useCallback, useMemo, useState } from 'react';
 import { useTranslation } from 'react-i18next';
 import { Link, useNavigate } from 'react-router';
 import { useRead } from '../../api/client';
@@ -18,6 +18,7 @@ import { Nothing } from '../../parts/feedback';
 import { SeverityLabel } from '../../parts/state';
 import { useUrlState } from '../../parts/url';
 import { VerbMenu, type Verb } from '../../parts/VerbMenu';
+import { SEVERITY } from '../../parts/words';
 import { mayNot } from '../../rules/may';
 import { useUser } from '../../shell/user';
 import { Silence } from './Silence';
@@ -34,7 +35,12 @@ export function Rules() {
   const [query, setQuery] = useUrlState('q');
   const [silencing, setSilencing] = useState<AlarmRule>();
   const why = mayNot(user, 'alarm_rule.list');
-  const pages = useWhole(useRead('alarm_rule.list', {}, { every: 30_000, enabled: !why }), query ?? '', nameOf);
+  // The API has no filter here; whatever stands in the row is found.
+  const text = useCallback(
+    (rule: AlarmRule) => [rule.name, t(SEVERITY[rule.severity].label), rule.severity, words(rule), rule.of, rule.filter, ...toldBy(rule), rule.enabled ? t('On') : t('Switched off')].join(' '),
+    [words, t],
+  );
+  const pages = useWhole(useRead('alarm_rule.list', {}, { every: 30_000, enabled: !why }), query ?? '', text);
   const columns = useMemo((): Column<AlarmRule>[] => [
     { key: 'name', header: msg('Name'), cell: (rule) => <Link to={`/alarm-rules/${rule.id}`}>{rule.name}</Link>, text: nameOf },
     { key: 'severity', header: msg('Severity'), width: 9, cell: (rule) => <SeverityLabel severity={rule.severity} />, text: (rule) => rule.severity },
@@ -76,7 +82,7 @@ export function Rules() {
         filtered={!!query}
         clear={() => setQuery(null)}
         {...bulk.list}
-        query={<QueryBar value={query ?? ''} set={setQuery} label={t('Filter rules')} placeholder={t('A part of the name')} />}
+        query={<QueryBar value={query ?? ''} set={setQuery} label={t('Filter rules')} placeholder={t('Words of the name, of what it says, or who is told')} />}
         create={create}
         actions={(rule) => <VerbMenu name={rule.name} verbs={verbs(rule)} />}
         menu
