@@ -50,6 +50,11 @@ export function useRead<M extends MethodName>(
   });
 }
 
+/** Of one thing that is read again as it changes: what is gone meanwhile, or no longer to be seen, is not shown as it was. */
+export function there<R>({ data, error }: { data: R | undefined; error: unknown }): R | undefined {
+  return error instanceof ApiError && ['not-found', 'forbidden'].includes(error.reason) ? undefined : data;
+}
+
 /** What a change would do, asked with `dry_run`: nothing is done, and what would be refused is refused now. */
 export function usePlan<P>(method: MethodName, params: object): UseQueryResult<{ plan: P }, ApiError> {
   const socket = useSocket();

@@ -2,6 +2,7 @@
 
 import { Bullseye, Button, EmptyState, EmptyStateActions, EmptyStateBody, EmptyStateFooter, List, ListItem, Skeleton } from '@patternfly/react-core';
 import { useTranslation } from 'react-i18next';
+import { Link } from 'react-router';
 import { ApiError, messageOf, nextStep } from '../api/errors';
 import { Alert } from './Alert';
 
@@ -65,12 +66,13 @@ export function Loading({ lines = 6 }: { lines?: number }) {
   );
 }
 
-/** A screen that could not be read: the error in the middle, and how to go on. */
-export function Failed({ error, retry }: { error: unknown; retry?: () => void }) {
+/** A screen that could not be read: the error in the middle, and how to go on. `up` is the list that it would be in. */
+export function Failed({ error, up, retry }: { error: unknown; up?: [path: string, label: string]; retry?: () => void }) {
   return (
     <Bullseye className="x-pad">
-      <div className="x-narrow">
+      <div className="x-narrow x-stack">
         <ErrorBox error={error} retry={retry} />
+        {up && <Link to={up[0]}>{up[1]}</Link>}
       </div>
     </Bullseye>
   );

@@ -1,7 +1,7 @@
 // Which address is which screen. Each comes when it is first looked at.
 
 import { lazy, Suspense } from 'react';
-import { Route, Routes } from 'react-router';
+import { Route, Routes, useLocation } from 'react-router';
 import { Loading } from '../parts/feedback';
 import { ErrorBoundary } from './ErrorBoundary';
 import { Missing } from '../screens/Missing';
@@ -62,8 +62,9 @@ const Account = lazy(() => import('../screens/account/Account'));
 const About = lazy(() => import('../screens/about/About'));
 
 export function Screens() {
+  const { pathname } = useLocation();
   return (
-    <ErrorBoundary>
+    <ErrorBoundary at={pathname}>
       <Suspense fallback={<Loading />}>
         <Routes>
           <Route path="/" element={<Home />} />

@@ -15,7 +15,7 @@ export default function About() {
   const info = useRead('system.info', {});
   const health = useRead('system.health', {}, { every: FALLBACK_MS });
   if (info.isPending) return <Loading />;
-  if (info.isError) return <Failed error={info.error} retry={() => void info.refetch()} />;
+  if (!info.data) return <Failed error={info.error} retry={() => void info.refetch()} />;
   const counts = health.data;
   return (
     <PageSection isFilled hasBodyWrapper={false} className="x-page">

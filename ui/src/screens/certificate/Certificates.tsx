@@ -26,7 +26,7 @@ export default function Certificates() {
   const { t } = useTranslation();
   const info = useRead('system.info', {}, { every: 60_000 });
   if (info.isPending) return <Loading />;
-  if (info.isError) return <Failed error={info.error} retry={() => void info.refetch()} />;
+  if (!info.data) return <Failed error={info.error} retry={() => void info.refetch()} />;
   return (
     <PageSection isFilled hasBodyWrapper={false} className="x-page">
       <PageTitle>{t('Certificates')}</PageTitle>
@@ -122,7 +122,7 @@ function Hosts() {
   const { t } = useTranslation();
   const read = useAll('host.list', {}, { every: 60_000 });
   if (read.isPending) return <Loading lines={3} />;
-  if (read.isError) return <ErrorBox error={read.error} retry={() => void read.refetch()} />;
+  if (!read.data) return <ErrorBox error={read.error} retry={() => void read.refetch()} />;
   const hosts = read.data.filter((host) => host.status !== 'enrolling').sort(soonestFirst);
   const shown = hosts.slice(0, MOST);
   return (

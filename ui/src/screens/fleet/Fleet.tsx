@@ -9,7 +9,7 @@ import MachineIcon from '@patternfly/react-icons/dist/esm/icons/virtual-machine-
 import { useMemo } from 'react';
 import { useTranslation } from 'react-i18next';
 import { Link } from 'react-router';
-import { useRead } from '../../api/client';
+import { refresh, useRead } from '../../api/client';
 import type { Host } from '../../api/generated';
 import { useLiveRows } from '../../live/rows';
 import { Failed, Loading, Nothing } from '../../parts/feedback';
@@ -90,9 +90,10 @@ function ByPlace() {
   const pools = useAll('pool.list', {});
   const hosts = useRead('host.list', { limit: 1000 });
   useLiveRows('host', '');
-  const error = pools.error ?? hosts.error;
-  if (error) return <Failed error={error} />;
-  if (!pools.data || !hosts.data) return <Loading />;
+  if (!pools.data || !hosts.data) {
+    const error = pools.error ?? hosts.error;
+    return error ? <Failed error={error} retry={() => refresh('pool', 'host')} /> : <Loading />;
+  }
   if (hosts.data.total === 0) {
     return (
       <Nothing icon={ServerIcon} title={t('No hosts yet')} action={<Link to="/hosts">{t('Add a host')}</Link>}>
@@ -135,7 +136,7 @@ function ByTag() {
   const { opened, toggle } = useOpened();
   const tags = useRead('vm.complete', { text: 'tag:' });
   if (tags.isPending) return <Loading />;
-  if (tags.isError) return <Failed error={tags.error} retry={() => void tags.refetch()} />;
+  if (!tags.data) return <Failed error={tags.error} retry={() => void tags.refetch()} />;
   const offers = tagsOf(tags.data);
   if (offers.length === 0) {
     return (

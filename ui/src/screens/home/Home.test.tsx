@@ -1,9 +1,10 @@
 // The first page: what needs a person comes first, then how the installation is; one that is empty says how to begin.
 
-import { screen, within } from '@testing-library/react';
+import { screen, waitFor, within } from '@testing-library/react';
 import { describe, expect, it } from 'vitest';
 import type { Host, Sr, SystemHealth } from '../../api/generated';
-import { page, serious, show, somebody, type Answers } from '../../testing/show';
+import { refresh } from '../../api/client';
+import { page, Refusal, serious, show, somebody, type Answers } from '../../testing/show';
 import Home from './Home';
 
 const facts = { memory_total: 8192, memory_free: 2048, topology: { cpus: 8 } };
@@ -30,6 +31,22 @@ describe('the first page', () => {
     expect(await screen.findByRole('link', { name: 'db-1' })).toBeTruthy();
     expect(await screen.findByText('xen2 is not heard any more')).toBeTruthy();
     expect(await serious()).toEqual([]);
+  });
+
+  it('stays while it cannot be read again: the strip above says how old it is', async () => {
+    let broken = false;
+    const read = () => {
+      if (broken) throw new Refusal('no answer', 'unreachable');
+      return health;
+    };
+    const shown = await show(<Home />, { answers: { ...answers, 'system.health': read } });
+    await screen.findByText('3 running');
+    broken = true;
+    const before = shown.calls('system.health').length;
+    refresh('system');
+    await waitFor(() => expect(shown.calls('system.health').length).toBeGreaterThan(before));
+    expect(await screen.findByText('3 running')).toBeTruthy();
+    expect(screen.queryByText('no answer')).toBeNull();
   });
 
   it('names eight things, and counts the rest', async () => {

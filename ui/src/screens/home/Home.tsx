@@ -39,8 +39,8 @@ export default function Home() {
   const srs = useAll('sr.list', {}, { every: 30_000 });
   const [adding, setAdding] = useState(false);
   if (health.isPending || hosts.isPending) return <Loading />;
-  if (health.isError) return <Failed error={health.error} retry={() => void health.refetch()} />;
-  if (hosts.isError) return <Failed error={hosts.error} retry={() => void hosts.refetch()} />;
+  if (!health.data) return <Failed error={health.error} retry={() => void health.refetch()} />;
+  if (!hosts.data) return <Failed error={hosts.error} retry={() => void hosts.refetch()} />;
   if (hosts.data.total === 0) {
     const why = mayNot(user, 'host.add');
     return (

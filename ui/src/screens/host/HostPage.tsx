@@ -4,7 +4,7 @@ import { Card, CardBody, CardTitle, PageSection } from '@patternfly/react-core';
 import { Table, Tbody, Td, Th, Thead, Tr } from '@patternfly/react-table';
 import { useTranslation } from 'react-i18next';
 import { Link, useNavigate, useParams } from 'react-router';
-import { useRead } from '../../api/client';
+import { there, useRead } from '../../api/client';
 import type { Host, HostFacts } from '../../api/generated';
 import { useLiveRows } from '../../live/rows';
 import { HostShell } from '../../console/HostShell';
@@ -34,10 +34,10 @@ export default function HostPage() {
   const navigate = useNavigate();
   const [tab, setTab] = useUrlState('tab');
   const read = useRead('host.get', { host: reference });
-  const host = read.data;
+  const host = there(read);
   useLiveRows('host', `id:${host?.id ?? ''}`, '', !!host);
   if (read.isPending) return <Loading />;
-  if (!host) return <Failed error={read.error} retry={() => void read.refetch()} />;
+  if (!host) return <Failed error={read.error} up={['/hosts', t('Hosts')]} retry={() => void read.refetch()} />;
   const tabs: [string, string][] = [
     ['summary', t('Summary')],
     ['metrics', t('Metrics')],

@@ -4,7 +4,7 @@ import { Card, CardBody, CardTitle, Label, PageSection, Progress } from '@patter
 import { Table, Tbody, Td, Th, Thead, Tr } from '@patternfly/react-table';
 import { useTranslation } from 'react-i18next';
 import { Link, useParams } from 'react-router';
-import { useRead } from '../../api/client';
+import { there, useRead } from '../../api/client';
 import { FALLBACK_MS } from '../../live/again';
 import { Alert } from '../../parts/Alert';
 import { Facts } from '../../parts/Facts';
@@ -23,9 +23,9 @@ export default function ImportPage() {
   const names = useNames();
   const { import: id = '' } = useParams();
   const read = useRead('import.get', { import: id }, { every: FALLBACK_MS });
-  const row = read.data;
+  const row = there(read);
   if (read.isPending) return <Loading />;
-  if (!row) return <Failed error={read.error} retry={() => void read.refetch()} />;
+  if (!row) return <Failed error={read.error} up={['/imports', t('Imports')]} retry={() => void read.refetch()} />;
   return (
     <PageSection isFilled hasBodyWrapper={false} className="x-page">
       <PageHead

@@ -3,7 +3,7 @@
 import { Card, CardBody, CardTitle, PageSection } from '@patternfly/react-core';
 import { useTranslation } from 'react-i18next';
 import { Link, useNavigate, useParams } from 'react-router';
-import { useRead } from '../../api/client';
+import { there, useRead } from '../../api/client';
 import type { BackupJob } from '../../api/generated';
 import { FALLBACK_MS } from '../../live/again';
 import { Facts } from '../../parts/Facts';
@@ -29,9 +29,9 @@ export default function JobPage() {
   const { job: reference = '' } = useParams();
   const [tab, setTab] = useUrlState('tab');
   const read = useRead('backup_job.get', { job: reference }, { every: FALLBACK_MS });
-  const job = read.data;
+  const job = there(read);
   if (read.isPending) return <Loading />;
-  if (!job) return <Failed error={read.error} retry={() => void read.refetch()} />;
+  if (!job) return <Failed error={read.error} up={['/jobs', t('Backup jobs')]} retry={() => void read.refetch()} />;
   const tabs: [string, string][] = [
     ['summary', t('Summary')],
     ['runs', t('Runs')],

@@ -43,7 +43,7 @@ export function Retention({ job }: { job: BackupJob }) {
   const read = useRead('backup.list', { filter: find ? `vm:${quoted(find)}` : '', limit: MOST });
   const all = useMemo(() => seriesOf(read.data?.items ?? [], job.repositories), [read.data, job.repositories]);
   if (read.isPending && !find) return <Loading lines={4} />;
-  if (read.isError) return <Failed error={read.error} retry={() => void read.refetch()} />;
+  if (read.isError && !read.data) return <Failed error={read.error} retry={() => void read.refetch()} />;
   const shown = all.find(({ label }) => label === chosen) ?? all[0];
   const more = !!find || (read.data?.total ?? 0) > MOST;
   if (!shown && !more) return <Nothing title={t('No backups in its repositories yet')}>{t('Run the job once: what its rules would keep is shown here then.')}</Nothing>;
@@ -68,7 +68,7 @@ function Keeps({ series, job }: { series: Series; job: BackupJob }) {
   const format = useFormat();
   const read = useAll('backup.list', { vm: series.vm, repository: series.repository });
   if (read.isPending) return <Loading lines={4} />;
-  if (read.isError) return <Failed error={read.error} retry={() => void read.refetch()} />;
+  if (!read.data) return <Failed error={read.error} retry={() => void read.refetch()} />;
   const kept = decide(read.data, job.keep ?? {});
   const goes = kept.filter(({ because }) => because.length === 0).length;
   return (

@@ -4,7 +4,7 @@ import { Card, CardBody, CardTitle, PageSection, Progress } from '@patternfly/re
 import { Table, Tbody, Td, Th, Thead, Tr } from '@patternfly/react-table';
 import { useTranslation } from 'react-i18next';
 import { Link, useParams } from 'react-router';
-import { useRead } from '../../api/client';
+import { there, useRead } from '../../api/client';
 import type { BackupRun, RunVm } from '../../api/generated';
 import { FALLBACK_MS } from '../../live/again';
 import { useTasks } from '../../live/tasks';
@@ -26,9 +26,9 @@ export default function RunPage() {
   const format = useFormat();
   const { run: id = '' } = useParams();
   const read = useRead('backup_run.get', { run: id }, { every: FALLBACK_MS });
-  const run = read.data;
+  const run = there(read);
   if (read.isPending) return <Loading />;
-  if (!run) return <Failed error={read.error} retry={() => void read.refetch()} />;
+  if (!run) return <Failed error={read.error} up={['/runs', t('Backup runs')]} retry={() => void read.refetch()} />;
   const { over, failed, all } = counts(run.vms);
   const busy = !runOver(run.status);
   const cancel = {

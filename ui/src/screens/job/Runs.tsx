@@ -5,6 +5,7 @@ import BackIcon from '@patternfly/react-icons/dist/esm/icons/angle-left-icon';
 import OnIcon from '@patternfly/react-icons/dist/esm/icons/angle-right-icon';
 import { useMemo } from 'react';
 import { useTranslation } from 'react-i18next';
+import { refresh } from '../../api/client';
 import { FALLBACK_MS } from '../../live/again';
 import { Failed, Loading } from '../../parts/feedback';
 import { useUrlState } from '../../parts/url';
@@ -33,8 +34,10 @@ function Calendar({ toggle }: { toggle: React.ReactNode }) {
   const [year = now.getFullYear(), number = now.getMonth() + 1] = (shown ?? '').split('-').filter(Boolean).map(Number);
   const days = useMemo(() => month(year, number), [year, number]);
   const runs = useAll('backup_run.list', { filter: within(days) }, { every: FALLBACK_MS });
-  if (runs.error ?? jobs.error) return <Failed error={runs.error ?? jobs.error} />;
-  if (!runs.data || !jobs.data) return <Loading />;
+  if (!runs.data || !jobs.data) {
+    const error = runs.error ?? jobs.error;
+    return error ? <Failed error={error} retry={() => refresh('backup_run', 'backup_job')} /> : <Loading />;
+  }
   const language = i18n.language === 'pseudo' ? 'en' : i18n.language;
   const title = new Intl.DateTimeFormat(language, { month: 'long', year: 'numeric' }).format(new Date(year, number - 1, 1));
   const weekday = new Intl.DateTimeFormat(language, { weekday: 'short' });

@@ -33,9 +33,9 @@ export default function NetworkPage() {
   const vms = useRead('vm.count', { filter: within }, { every: FALLBACK_MS });
   useLiveRows('host', '');
   if (networks.isPending || hosts.isPending) return <Loading />;
-  if (networks.isError) return <Failed error={networks.error} retry={() => void networks.refetch()} />;
+  if (!networks.data) return <Failed error={networks.error} retry={() => void networks.refetch()} />;
   const network = networks.data.find((one) => one.id === id);
-  if (!network) return <Nothing title={t('There is no such network')}>{t('It may have been deleted meanwhile. Go back to the list.')}</Nothing>;
+  if (!network) return <Nothing title={t('There is no such network')} action={<Link to="/networks">{t('Networks')}</Link>}>{t('It may have been deleted meanwhile. Go back to the list.')}</Nothing>;
   const pool = hosts.data?.items.filter((host) => host.pool === network.pool) ?? [];
   const told = new Map(status.data?.hosts.map((one): [string, NetworkOnHost] => [one.host, one]));
   // A bridge that is not ours is missing, or not; there is nothing to realise.

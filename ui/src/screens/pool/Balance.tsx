@@ -33,7 +33,7 @@ export function Balance({ pool }: { pool: Pool }) {
   );
   const body = () => {
     if (read.isPending) return <Loading lines={4} />;
-    if (read.isError) return <ErrorBox error={read.error} retry={() => void read.refetch()} />;
+    if (!read.data) return <ErrorBox error={read.error} retry={() => void read.refetch()} />;
     const { proposal, task, moved_last_hour } = read.data;
     const policy = policyOf(read.data.policy);
     return (

@@ -28,9 +28,9 @@ export default function PoolPage() {
   const vms = useRead('vm.count', { filter: `pool:${quoted(pools.data?.find((one) => one.id === id)?.name ?? '')}` }, { enabled: !!pools.data });
   useLiveRows('host', '');
   if (pools.isPending || hosts.isPending) return <Loading />;
-  if (pools.isError) return <Failed error={pools.error} retry={() => void pools.refetch()} />;
+  if (!pools.data) return <Failed error={pools.error} retry={() => void pools.refetch()} />;
   const pool = pools.data.find((one) => one.id === id);
-  if (!pool) return <Nothing title={t('There is no such pool')}>{t('It may have been deleted meanwhile. Go back to the list.')}</Nothing>;
+  if (!pool) return <Nothing title={t('There is no such pool')} action={<Link to="/pools">{t('Pools')}</Link>}>{t('It may have been deleted meanwhile. Go back to the list.')}</Nothing>;
   const own = hosts.data?.items.filter((host) => host.pool === pool.id) ?? [];
   const list = (of: string) => `/${of}?q=${encodeURIComponent(`pool:${quoted(pool.name)}`)}`;
   return (

@@ -36,7 +36,7 @@ export function VmSnapshots({ vm }: { vm: Vm }) {
   const diskless = !vm.spec?.disks?.some(({ access }) => access !== 'read-only');
   const take = <CreateButton secondary={rows.length > 0} label={t('Take a snapshot')} why={why ?? (diskless ? msg('It has no disk that it writes.') : undefined)} go={() => setTaking(true)} />;
   if (vm.managed && read.isPending) return <Loading lines={3} />;
-  if (read.isError) return <Failed error={read.error} retry={() => void read.refetch()} />;
+  if (read.isError && !read.data) return <Failed error={read.error} retry={() => void read.refetch()} />;
   const verbs = (snapshot: Snapshot): Verb[] => {
     const coming = snapshot.paused_ms == null ? COMING : undefined;
     const stands = ['stopped', 'crashed'].includes(vm.power) ? undefined : RUNS;

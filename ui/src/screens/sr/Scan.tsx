@@ -21,7 +21,7 @@ export function Scan({ sr }: { sr: Sr }) {
   const names = useNames();
   const read = useRead('sr.scan', { sr: sr.id });
   if (read.isPending) return <Loading lines={4} />;
-  if (read.isError) return <ErrorBox error={read.error} retry={() => void read.refetch()} />;
+  if (!read.data) return <ErrorBox error={read.error} retry={() => void read.refetch()} />;
   const scan = read.data;
   const fine = [scan.orphans, scan.missing, scan.damaged, scan.left_overs].every((list) => list.length === 0);
   const words = { count: scan.known, host: names.host(scan.host) };

@@ -4,7 +4,7 @@ import { Card, CardBody, CardTitle, PageSection } from '@patternfly/react-core';
 import { useState } from 'react';
 import { useTranslation } from 'react-i18next';
 import { Link, useNavigate, useParams } from 'react-router';
-import { useRead } from '../../api/client';
+import { there, useRead } from '../../api/client';
 import type { Sr } from '../../api/generated';
 import { FALLBACK_MS } from '../../live/again';
 import { Alert } from '../../parts/Alert';
@@ -37,9 +37,9 @@ export default function SrPage() {
   const [attaching, setAttaching] = useState(false);
   const verbs = useSrVerbs();
   const read = useRead('sr.get', { sr: reference }, { every: FALLBACK_MS });
-  const sr = read.data;
+  const sr = there(read);
   if (read.isPending) return <Loading />;
-  if (!sr) return <Failed error={read.error} retry={() => void read.refetch()} />;
+  if (!sr) return <Failed error={read.error} up={['/storage', t('Storage')]} retry={() => void read.refetch()} />;
   const tabs: [string, string][] = [
     ['summary', t('Summary')],
     ['disks', t('Disks')],

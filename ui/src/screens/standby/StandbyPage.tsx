@@ -4,7 +4,7 @@ import { Card, CardBody, CardTitle, PageSection } from '@patternfly/react-core';
 import { useState } from 'react';
 import { useTranslation } from 'react-i18next';
 import { Link, useNavigate, useParams } from 'react-router';
-import { useRead } from '../../api/client';
+import { there, useRead } from '../../api/client';
 import type { Standby } from '../../api/generated';
 import { Ago } from '../../parts/Ago';
 import { FALLBACK_MS } from '../../live/again';
@@ -32,9 +32,9 @@ export default function StandbyPage() {
   const [back, setBack] = useState(false);
   const verbs = useStandbyVerbs();
   const read = useRead('standby.get', { standby: reference }, { every: FALLBACK_MS });
-  const standby = read.data;
+  const standby = there(read);
   if (read.isPending) return <Loading />;
-  if (!standby) return <Failed error={read.error} retry={() => void read.refetch()} />;
+  if (!standby) return <Failed error={read.error} up={['/standbys', t('Standbys')]} retry={() => void read.refetch()} />;
   const tabs: [string, string][] = [
     ['summary', t('Summary')],
     ['tasks', t('Tasks')],

@@ -28,7 +28,7 @@ export default function TaskPage() {
   const vmId = task?.subjects.find((subject) => subject.startsWith('vm/'))?.slice(3);
   const vm = useRead('vm.get', { vm: vmId ?? '' }, { enabled: !!vmId });
   if (!task && read.isPending) return <Loading />;
-  if (!task) return <Failed error={read.error} retry={() => void read.refetch()} />;
+  if (!task) return <Failed error={read.error} up={['/tasks', t('Tasks')]} retry={() => void read.refetch()} />;
   const meaning = {
     'rolled-back': t('It could not be done. What had been done was undone: nothing is left of it.'),
     parked: t('It can neither go on nor be undone without you. Mend the cause, then retry; or abandon it.'),

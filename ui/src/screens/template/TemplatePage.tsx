@@ -5,7 +5,7 @@ import { Table, Tbody, Td, Th, Thead, Tr } from '@patternfly/react-table';
 import { useState } from 'react';
 import { useTranslation } from 'react-i18next';
 import { Link, useNavigate, useParams } from 'react-router';
-import { useRead } from '../../api/client';
+import { there, useRead } from '../../api/client';
 import type { Template } from '../../api/generated';
 import { Facts } from '../../parts/Facts';
 import { Failed, Loading } from '../../parts/feedback';
@@ -29,9 +29,9 @@ export default function TemplatePage() {
   const verbs = useTemplateVerbs(setChoosing);
   const { template: reference = '' } = useParams();
   const read = useRead('template.get', { template: reference });
-  const template = read.data;
+  const template = there(read);
   if (read.isPending) return <Loading />;
-  if (!template) return <Failed error={read.error} retry={() => void read.refetch()} />;
+  if (!template) return <Failed error={read.error} up={['/templates', t('Templates')]} retry={() => void read.refetch()} />;
   const { platform } = template;
   return (
     <PageSection isFilled hasBodyWrapper={false} className="x-page">

@@ -4,7 +4,7 @@ import { Button, Card, CardBody, CardTitle, Content, PageSection } from '@patter
 import { useMemo } from 'react';
 import { useTranslation } from 'react-i18next';
 import { Link } from 'react-router';
-import { useRead } from '../../api/client';
+import { refresh, useRead } from '../../api/client';
 import type { Sr, VmRow } from '../../api/generated';
 import { FALLBACK_MS } from '../../live/again';
 import { useLiveRows } from '../../live/rows';
@@ -49,8 +49,7 @@ export default function Topology() {
   );
   const known = !network || inNetwork;
   const hit = useMemo(() => (picture && failed && known ? hitBy(picture, failed) : undefined), [picture, failed, known]);
-  if (error) return <Failed error={error} />;
-  if (!picture) return <Loading />;
+  if (!picture || (network && !members.data && members.error)) return error ? <Failed error={error} retry={() => refresh('pool', 'host', 'network', 'sr', 'vdi', 'vm')} /> : <Loading />;
   const running = picture.vms.filter((vm) => hit?.vms.has(vm.id) && vm.power === 'running');
   const mark = (id: string) => (id === failed ? ' x-fails' : hit && (hit.vms.has(id) || hit.hosts.has(id) || hit.networks.has(id) || hit.srs.has(id)) ? ' x-hit' : '');
   const pick = (id: string) => setFailed(failed === id ? null : id);

@@ -4,7 +4,7 @@ import { Card, CardBody, CardTitle, Label, PageSection } from '@patternfly/react
 import { useState } from 'react';
 import { useTranslation } from 'react-i18next';
 import { Link, useNavigate, useParams } from 'react-router';
-import { useRead } from '../../api/client';
+import { there, useRead } from '../../api/client';
 import { quoted } from '../../list/filter';
 import { Facts } from '../../parts/Facts';
 import { Failed, Loading } from '../../parts/feedback';
@@ -25,9 +25,9 @@ export default function UserPage() {
   const [editing, setEditing] = useState(false);
   const { user: id = '' } = useParams();
   const read = useRead('user.get', { user: id });
-  const user = read.data;
+  const user = there(read);
   if (read.isPending) return <Loading />;
-  if (!user) return <Failed error={read.error} retry={() => void read.refetch()} />;
+  if (!user) return <Failed error={read.error} up={['/users', t('Users')]} retry={() => void read.refetch()} />;
   const of = (list: string) => `/${list}?q=${encodeURIComponent(`user:${quoted(user.name)}`)}`;
   return (
     <PageSection isFilled hasBodyWrapper={false} className="x-page">

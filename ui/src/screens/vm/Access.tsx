@@ -34,7 +34,7 @@ export function Access({ vm }: { vm: Vm }) {
   const allowed = seesSecurity(me);
   const users = useAll('user.list', {}, { enabled: allowed });
   if (allowed && users.isPending) return <Loading />;
-  if (users.isError) return <Failed error={users.error} retry={() => void users.refetch()} />;
+  if (users.isError && !users.data) return <Failed error={users.error} retry={() => void users.refetch()} />;
   const all = users.data ?? [me];
   // Of those whom no role brings here there is nothing to ask.
   const here = all.filter((user) => user.bindings.some((binding) => holds(binding, vm)));

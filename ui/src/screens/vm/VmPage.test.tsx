@@ -99,6 +99,21 @@ describe('the page of a VM', () => {
     expect(screen.getByRole('button', { name: 'Shut down' }).getAttribute('aria-description')).toBe('Xenith did not make this domain: it is only shown.');
   });
 
+  it('is not shown as it was when it is gone', async () => {
+    let gone = false;
+    const read = () => {
+      if (gone) throw new Refusal('there is no VM v', 'not-found');
+      return vm;
+    };
+    const shown = await at('/vms/v', { given: { ...answers, 'vm.get': read } });
+    await screen.findByText('Running');
+    gone = true;
+    shown.tell('vm.subscribe', { kind: 'removed', value: 'v' });
+    expect(await screen.findByText('there is no VM v')).toBeTruthy();
+    expect(screen.queryByText('Running')).toBeNull();
+    expect(screen.getByRole('link', { name: 'Virtual machines' }).getAttribute('href')).toBe('/vms');
+  });
+
   it('says what to do where there is none', async () => {
     const refused = () => {
       throw new Refusal('there is no VM v', 'not-found');

@@ -4,7 +4,7 @@ import { Card, CardBody, CardTitle, Label, PageSection, Progress } from '@patter
 import { Table, Tbody, Td, Th, Thead, Tr } from '@patternfly/react-table';
 import { useTranslation } from 'react-i18next';
 import { Link, useNavigate, useParams } from 'react-router';
-import { useRead } from '../../api/client';
+import { there, useRead } from '../../api/client';
 import type { Wave } from '../../api/generated';
 import { Facts } from '../../parts/Facts';
 import { FALLBACK_MS } from '../../live/again';
@@ -21,9 +21,9 @@ export default function WavePage() {
   const verbs = useWaveVerbs();
   const { wave: id = '' } = useParams();
   const read = useRead('wave.get', { wave: id }, { every: FALLBACK_MS });
-  const wave = read.data;
+  const wave = there(read);
   if (read.isPending) return <Loading />;
-  if (!wave) return <Failed error={read.error} retry={() => void read.refetch()} />;
+  if (!wave) return <Failed error={read.error} up={['/waves', t('Waves')]} retry={() => void read.refetch()} />;
   const leaving = (verb: Verb): Verb => (verb.question ? { ...verb, question: { ...verb.question, done: () => void navigate('/waves') } } : verb);
   return (
     <PageSection isFilled hasBodyWrapper={false} className="x-page">
