@@ -42,6 +42,14 @@ export function App() {
     return () => socket.close();
   }, [ask]);
 
+  // What could not be reached is asked again by itself once the connection is back, as its message says.
+  useEffect(() => {
+    if (who.state !== 'failed') return;
+    return socket.watch(() => {
+      if (socket.link === 'open') void ask();
+    });
+  }, [who.state, ask]);
+
   const leave = async () => {
     await signOut().catch(() => undefined);
     queries.clear();

@@ -35,7 +35,7 @@ export class ApiError extends Error {
 /** The connection broke and did not come back in time. */
 export class Unreachable extends ApiError {
   constructor() {
-    super({ code: 0, message: 'The orchestrator does not answer.', data: { reason: 'unreachable' } });
+    super({ code: 0, message: msg('The orchestrator does not answer.'), data: { reason: 'unreachable' } });
   }
 }
 
@@ -62,6 +62,8 @@ export function nextStep(error: unknown): string {
   return NEXT[error instanceof ApiError ? error.reason : 'protocol'] ?? (NEXT.protocol as string);
 }
 
-export function messageOf(error: unknown): string {
+/** Without `t`, and of what the orchestrator said, in English; our own words are in the language of the page. */
+export function messageOf(error: unknown, t: (text: string) => string = (text) => text): string {
+  if (error instanceof Unreachable) return t(error.message);
   return error instanceof Error ? error.message : String(error);
 }

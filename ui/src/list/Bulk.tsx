@@ -63,7 +63,7 @@ export function Bulk({ title, text, button, danger, items: asked, children, clos
           const task = taskOf(method, await socket.call(method, params));
           note(item.id, task ? { task } : { done: true });
         } catch (error) {
-          note(item.id, { error: messageOf(error) });
+          note(item.id, { error: messageOf(error, t) });
         }
       }
     };

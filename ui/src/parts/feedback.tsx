@@ -13,7 +13,7 @@ export function ErrorBox({ error, title, retry }: { error: unknown; title?: stri
     <Alert
       isInline
       variant="danger"
-      title={title ?? messageOf(error)}
+      title={title ?? messageOf(error, t)}
       actionLinks={
         retry && (
           <Button variant="link" isInline onClick={retry}>
@@ -22,7 +22,7 @@ export function ErrorBox({ error, title, retry }: { error: unknown; title?: stri
         )
       }
     >
-      {title && <p>{messageOf(error)}</p>}
+      {title && <p>{messageOf(error, t)}</p>}
       {detail.length > 0 && (
         <List>
           {detail.map((line) => (

@@ -45,7 +45,7 @@ export function ToastsProvider({ children }: { children: React.ReactNode }) {
   const fail = useCallback(
     (title: string, error: unknown) => {
       const lines = error instanceof ApiError ? (error.data.detail ?? []) : [];
-      say({ variant: 'danger', title, text: `${messageOf(error)} ${t(nextStep(error))}`, lines });
+      say({ variant: 'danger', title, text: `${messageOf(error, t)} ${t(nextStep(error))}`, lines });
     },
     [say, t],
   );

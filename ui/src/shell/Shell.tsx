@@ -10,6 +10,7 @@ import { useTaskFeed } from '../live/tasks';
 import { ActsProvider } from '../parts/acts';
 import { Loading } from '../parts/feedback';
 import { ToastsProvider } from '../parts/toasts';
+import { Arrival } from './Arrival';
 import { LinkBanner } from './LinkBanner';
 import { Keys } from './Keys';
 import { Sidebar } from './Sidebar';
@@ -68,6 +69,7 @@ export function Shell({ leave }: { leave: () => void }) {
           )}
         </Page>
         <Keys />
+        <Arrival />
       </ActsProvider>
     </ToastsProvider>
   );

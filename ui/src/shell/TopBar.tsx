@@ -5,7 +5,7 @@ import AlarmIcon from '@patternfly/react-icons/dist/esm/icons/bell-icon';
 import SearchIcon from '@patternfly/react-icons/dist/esm/icons/search-icon';
 import TasksIcon from '@patternfly/react-icons/dist/esm/icons/tasks-icon';
 import UserIcon from '@patternfly/react-icons/dist/esm/icons/user-icon';
-import { useState } from 'react';
+import { useEffect, useRef, useState } from 'react';
 import { useTranslation } from 'react-i18next';
 import { Link, useNavigate } from 'react-router';
 import { useLink } from '../api/client';
@@ -24,10 +24,22 @@ function LinkState() {
   const format = useFormat();
   const { link, age } = useLink();
   const open = link === 'open';
+  const [said, say] = useState('');
+  const before = useRef(link);
+  // Once for each, and not the age every second.
+  useEffect(() => {
+    if (before.current === link) return;
+    if (link === 'lost') say(t('The connection is lost.'));
+    else if (open && before.current === 'lost') say(t('The connection is back.'));
+    before.current = link;
+  }, [link, open, t]);
   return (
-    <span className={`x-link ${open ? 'x-link-open' : 'x-link-lost'}`} role="status">
-      {open ? t('Live') : t('{{age}} old', { age: format.duration(age) })}
-    </span>
+    <>
+      <span className={`x-link ${open ? 'x-link-open' : 'x-link-lost'}`}>{open ? t('Live') : t('{{age}} old', { age: format.duration(age) })}</span>
+      <span role="status" className="pf-v6-screen-reader">
+        {said}
+      </span>
+    </>
   );
 }
 

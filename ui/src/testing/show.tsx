@@ -34,6 +34,7 @@ export interface Asked {
 class Wire {
   readyState = 1;
   onopen?: () => void;
+  onclose?: () => void;
   onmessage?: (event: { data: string }) => void;
   private readonly followed: { method: string; subscription: string }[] = [];
 
@@ -110,7 +111,10 @@ interface Wish {
   route?: string;
 }
 
-/** Shows `element`; what it asked of the API is in `asked`, where one is then in `address()`, and `tell` is a message of a subscription. */
+/**
+ * Shows `element`; what it asked of the API is in `asked`, where one is then in `address()`, `tell` is a message of a
+ * subscription, and `cut` breaks the connection, which comes back by itself.
+ */
 export async function show(element: React.ReactNode, { answers = {}, user = somebody(), at = '/', route = '*' }: Wish = {}) {
   await startLanguages('en');
   queries.clear();
@@ -145,5 +149,6 @@ export async function show(element: React.ReactNode, { answers = {}, user = some
   );
   const calls = (method: MethodName) => asked.filter((one) => one.method === method).map(({ params }) => params);
   const tell = <S extends SubscriptionName>(name: S, item: Subscriptions[S]['item']) => wires.forEach((wire) => wire.tell(name, item));
-  return { ...shown, asked, calls, tell, address: () => address };
+  const cut = () => wires.at(-1)?.onclose?.();
+  return { ...shown, asked, calls, tell, cut, address: () => address };
 }

@@ -108,6 +108,9 @@ export const common: Record<string, string> = {
   'No connection to the orchestrator': 'Pas de liaison avec l’orchestrateur',
   'What you see is {{age}} old. The page connects again by itself; VMs do not notice.':
     'Ce que vous voyez date de {{age}}. La page se reconnecte toute seule ; les VM ne remarquent rien.',
+  'The orchestrator does not answer.': 'L’orchestrateur ne répond pas.',
+  'The connection is lost.': 'La liaison est perdue.',
+  'The connection is back.': 'La liaison est rétablie.',
   'The orchestrator cannot write: only reading works': 'L’orchestrateur ne peut pas écrire : seule la lecture marche',
   'This cannot be taken back.': 'On ne peut pas revenir en arrière.',
   'Search and commands': 'Recherche et commandes',
