@@ -100,13 +100,15 @@ interface ChoiceProps {
   options: [value: string, label: string][];
   /** What an empty value means; without it there is none. */
   none?: string;
+  /** An empty value will not do. */
+  required?: boolean;
   help?: string;
 }
 
-export function ChoiceField({ id, label, value, set, options, none, help }: ChoiceProps) {
+export function ChoiceField({ id, label, value, set, options, none, required, help }: ChoiceProps) {
   return (
-    <FormGroup label={label} fieldId={id}>
-      <FormSelect id={id} value={value} aria-describedby={help ? helpOf(id) : undefined} onChange={(_event, value) => set(value)}>
+    <FormGroup label={label} fieldId={id} isRequired={required}>
+      <FormSelect id={id} value={value} isRequired={required} aria-describedby={help ? helpOf(id) : undefined} onChange={(_event, value) => set(value)}>
         {none !== undefined && <FormSelectOption value="" label={none} />}
         {options.map(([value, label]) => (
           <FormSelectOption key={value} value={value} label={label} />

@@ -13,6 +13,7 @@ import { Failed, Loading, Nothing } from '../../parts/feedback';
 import { ChoiceField, Help, NumberField, TextField, words } from '../../parts/fields';
 import { useFormat } from '../../parts/format';
 import { PageHead } from '../../parts/PageHead';
+import { WaitsFor } from '../../parts/WaitsFor';
 import { SEVERITY } from '../../parts/words';
 import { mayNot } from '../../rules/may';
 import { useUser } from '../../shell/user';
@@ -73,7 +74,7 @@ function Filled({ rule }: { rule?: AlarmRule }) {
   return (
     <PageSection isFilled hasBodyWrapper={false} className="x-page">
       <PageHead up={[LIST, t('Alarm rules')]} title={rule ? t('Change {{name}}', { name: rule.name }) : t('Create an alarm rule')} />
-      <Form className="x-form" onSubmit={(event) => void submit(event)}>
+      <Form id="rule-form" className="x-form" onSubmit={(event) => void submit(event)}>
         <div className="x-columns">
           <div className="x-stack">
             {!rule && <TextField id="rule-name" label={t('Name')} value={draft.name} set={(name) => set({ name })} required autoFocus placeholder="busy" wrong={props.wrong.name && t(props.wrong.name)} help={t('What is wrong then: it stands in each message.')} />}
@@ -95,6 +96,7 @@ function Filled({ rule }: { rule?: AlarmRule }) {
           <Button variant="link" component={(props) => <Link {...props} to={LIST} />}>
             {t('Cancel')}
           </Button>
+          <WaitsFor form="rule-form" ready={ready} />
         </ActionGroup>
       </Form>
     </PageSection>

@@ -12,6 +12,7 @@ import { Failed, Loading, Nothing } from '../../parts/feedback';
 import { TextField, useVmNameProblem } from '../../parts/fields';
 import { useFormat } from '../../parts/format';
 import { PageHead } from '../../parts/PageHead';
+import { WaitsFor } from '../../parts/WaitsFor';
 import { mayNot } from '../../rules/may';
 import { useUser } from '../../shell/user';
 import { Place, type PlaceProps } from './Place';
@@ -51,7 +52,7 @@ function RestoreForm({ backup }: { backup: Backup }) {
   return (
     <PageSection isFilled hasBodyWrapper={false} className="x-page">
       <PageHead up={['/backups', t('Backups')]} title={t('Restore {{name}}', { name: backup.vm_name })} below={<span>{t('As it was {{when}}, from {{repository}}', { when: format.date(backup.created), repository: backup.repository_name })}</span>} />
-      <Form className="x-form" onSubmit={(event) => void submit(event)}>
+      <Form id="restore-form" className="x-form" onSubmit={(event) => void submit(event)}>
         <div className="x-columns">
           <As {...props} />
           <Disks {...props} />
@@ -66,6 +67,7 @@ function RestoreForm({ backup }: { backup: Backup }) {
           <Button variant="link" component={(props) => <Link {...props} to="/backups" />}>
             {t('Cancel')}
           </Button>
+          <WaitsFor form="restore-form" ready={ready} />
         </ActionGroup>
       </Form>
     </PageSection>

@@ -15,6 +15,7 @@ import { Failed, Loading, Nothing } from '../../parts/feedback';
 import { ChoiceField, Help, NumberField, TextField } from '../../parts/fields';
 import { useFormat } from '../../parts/format';
 import { PageHead } from '../../parts/PageHead';
+import { WaitsFor } from '../../parts/WaitsFor';
 import { mayNot } from '../../rules/may';
 import { useUser } from '../../shell/user';
 import { QuiesceField } from '../backup/quiesce';
@@ -66,7 +67,7 @@ function Filled({ job }: { job?: BackupJob }) {
   return (
     <PageSection isFilled hasBodyWrapper={false} className="x-page">
       <PageHead up={['/jobs', t('Backup jobs')]} title={job ? t('Change {{name}}', { name: job.name }) : t('Create a backup job')} />
-      <Form className="x-form" onSubmit={(event) => void submit(event)}>
+      <Form id="job-form" className="x-form" onSubmit={(event) => void submit(event)}>
         <div className="x-columns">
           <div className="x-stack">
             {!job && <TextField id="job-name" label={t('Name')} value={draft.name} set={(name) => set({ name })} required autoFocus placeholder="nightly" />}
@@ -86,6 +87,7 @@ function Filled({ job }: { job?: BackupJob }) {
           <Button variant="link" component={(props) => <Link {...props} to={job ? `/jobs/${job.id}` : '/jobs'} />}>
             {t('Cancel')}
           </Button>
+          <WaitsFor form="job-form" ready={ready} />
         </ActionGroup>
       </Form>
     </PageSection>

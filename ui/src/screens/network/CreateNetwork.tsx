@@ -26,7 +26,7 @@ export function CreateNetwork({ close }: { close: () => void }) {
       <ChoiceField id="network-kind" label={t('What it leads to')} value={draft.kind} set={(kind) => set({ kind: kind as Kind })} options={Object.entries(KINDS).map(([kind, label]): [string, string] => [kind, t(label)])} help={draft.kind === 'bridge' ? undefined : t('The hosts of the pool make its bridge themselves.')} />
       {draft.kind === 'bridge' &&
         (bridges.length > 0 ? (
-          <ChoiceField id="network-bridge" label={t('Bridge')} value={draft.bridge} set={(bridge) => set({ bridge })} none={t('Choose one')} options={bridges.map((one): [string, string] => [one, one])} help={t('Those that hosts have told of.')} />
+          <ChoiceField id="network-bridge" required label={t('Bridge')} value={draft.bridge} set={(bridge) => set({ bridge })} none={t('Choose one')} options={bridges.map((one): [string, string] => [one, one])} help={t('Those that hosts have told of.')} />
         ) : (
           <TextField id="network-bridge" label={t('Bridge')} value={draft.bridge} set={(bridge) => set({ bridge })} required help={t('Its name on the hosts, such as xenbr0.')} />
         ))}

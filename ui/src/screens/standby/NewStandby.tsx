@@ -15,6 +15,7 @@ import { ChoiceField, Help, TextField, useSrOptions, useVmNameProblem } from '..
 import { NetworkMap, usePlaces } from '../../parts/NetworkMap';
 import { PageHead } from '../../parts/PageHead';
 import { useUrlState } from '../../parts/url';
+import { WaitsFor } from '../../parts/WaitsFor';
 import { mayNot } from '../../rules/may';
 import { useUser } from '../../shell/user';
 import { createStandby, EMPTY_STANDBY, standbyReady, type StandbyDraft } from './draft';
@@ -59,7 +60,7 @@ function StandbyForm() {
   return (
     <PageSection isFilled hasBodyWrapper={false} className="x-page">
       <PageHead up={['/standbys', t('Standbys')]} title={t('Make a standby')} />
-      <Form className="x-form" onSubmit={(event) => void submit(event)}>
+      <Form id="standby-form" className="x-form" onSubmit={(event) => void submit(event)}>
         <div className="x-columns">
           <div className="x-stack">
             <Of draft={draft} set={set} vm={vm} wrong={read.error?.message} />
@@ -77,6 +78,7 @@ function StandbyForm() {
           <Button variant="link" component={(props) => <Link {...props} to="/standbys" />}>
             {t('Cancel')}
           </Button>
+          <WaitsFor form="standby-form" ready={ready} />
         </ActionGroup>
       </Form>
     </PageSection>
@@ -113,7 +115,7 @@ function Where({ draft, set, vm }: PartProps) {
   const had = [...new Set((vm?.spec?.nics ?? []).map(({ network }) => network))];
   return (
     <FormSection title={t('Where to')} titleElement="h2">
-      <ChoiceField id="standby-host" label={t('Host')} value={draft.host} set={(host) => set({ host, sr: '', networks: {} })} options={places.hosts} none={draft.host ? undefined : t('Choose one')} />
+      <ChoiceField id="standby-host" required label={t('Host')} value={draft.host} set={(host) => set({ host, sr: '', networks: {} })} options={places.hosts} none={draft.host ? undefined : t('Choose one')} />
       {draft.host !== '' && draft.host === vm?.host && <Alert isInline isPlain variant="warning" title={t('The VM is on this host: both would be lost with it.')} />}
       {places.chosen && <ChoiceField id="standby-sr" label={t('Storage')} value={draft.sr} set={(sr) => set({ sr })} options={srs} none={t('The host’s own')} />}
       {places.chosen && <NetworkMap id="standby-network" had={had} places={places} value={draft.networks} set={(networks) => set({ networks })} />}
@@ -130,7 +132,7 @@ function How({ draft, set, vm }: PartProps) {
       {repositories.data?.length === 0 ? (
         <Alert isInline isPlain variant="info" title={t('There is no repository yet; add one first.')} />
       ) : (
-        <ChoiceField id="standby-repository" label={t('Repository')} value={draft.repository} set={(repository) => set({ repository })} options={(repositories.data ?? []).map(({ id, name }) => [id, name])} none={draft.repository ? undefined : t('Choose one')} help={t('Its host reads from there what changed with each backup.')} />
+        <ChoiceField id="standby-repository" required label={t('Repository')} value={draft.repository} set={(repository) => set({ repository })} options={(repositories.data ?? []).map(({ id, name }) => [id, name])} none={draft.repository ? undefined : t('Choose one')} help={t('Its host reads from there what changed with each backup.')} />
       )}
       <TextField id="standby-name" label={t('Name')} value={draft.name} set={(name) => set({ name })} wrong={wrong} placeholder={vm ? `${vm.name}-standby` : undefined} help={t('Empty: the VM’s name with -standby.')} />
       <Checkbox

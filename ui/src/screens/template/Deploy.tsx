@@ -44,20 +44,17 @@ function DeployForm({ template }: { template: Template }) {
   const { run, copy } = useActs();
   const [draft, setDraft] = useState<DeployDraft>(() => emptyDeploy(template));
   const [busy, setBusy] = useState(false);
-  const [gone, setGone] = useState(false);
   const parts = useFragmentParts(fragmentsOf(template, draft));
   const set = (part: Partial<DeployDraft>) => setDraft((before) => ({ ...before, ...part }));
   const act = { method: 'template.deploy' as const, params: deployParams(template, draft), title: t('Deploy {{name}}', { name: draft.name }) };
   const fine = deployReady(draft, parts) && template.ready;
-  useUnsaved(draft.name !== '' && !gone);
+  useUnsaved(draft.name !== '');
   const submit = async () => {
     if (!fine || busy) return;
     setBusy(true);
     const started = await run(act);
     setBusy(false);
-    if (!started) return;
-    setGone(true);
-    void navigate(started.object ? `/vms/${started.object}` : `/tasks/${started.task}`);
+    if (started) void navigate(started.object ? `/vms/${started.object}` : `/tasks/${started.task}`);
   };
   return (
     <PageSection isFilled hasBodyWrapper={false} className="x-page">

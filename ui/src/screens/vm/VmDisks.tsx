@@ -105,7 +105,7 @@ function AttachDisk({ vm, close }: { vm: Vm; close: () => void }) {
         onChange={() => setKind('there')}
       />
       {kind === 'there' && (
-        <ChoiceField id="disk-vdi" label={t('Disk')} value={vdi} set={setVdi} none={t('Choose one')} options={free.map((one) => [one.id, `${one.name} (${format.bytes(one.size)})`])} />
+        <ChoiceField id="disk-vdi" label={t('Disk')} value={vdi} set={setVdi} required none={t('Choose one')} options={free.map((one) => [one.id, `${one.name} (${format.bytes(one.size)})`])} />
       )}
       <ChoiceField
         id="disk-access"

@@ -6,6 +6,9 @@ import { useAll } from '../../../list/all';
 import { ChoiceField, TextField, usePoolOptions, useVmNameProblem } from '../../../parts/fields';
 import type { StepProps } from './NewVm';
 
+/** The form, for who says what it waits for. */
+export const BASICS = 'vm-basics';
+
 export function Basics({ draft, set }: StepProps) {
   const { t } = useTranslation();
   const pools = usePoolOptions();
@@ -17,7 +20,7 @@ export function Basics({ draft, set }: StepProps) {
     ['pv', t('PV: old guests'), t('Paravirtualised, for guests and hosts without hardware support.')],
   ] as const;
   return (
-    <Form onSubmit={(event) => event.preventDefault()}>
+    <Form id={BASICS} onSubmit={(event) => event.preventDefault()}>
       <TextField
         id="vm-name"
         label={t('Name')}

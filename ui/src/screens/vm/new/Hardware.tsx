@@ -9,6 +9,9 @@ import { useFormat } from '../../../parts/format';
 import type { DraftDisk } from './draft';
 import type { StepProps } from './NewVm';
 
+/** The form, for who says what it waits for. */
+export const HARDWARE = 'vm-hardware';
+
 export function Hardware({ draft, set }: StepProps) {
   const { t } = useTranslation();
   const format = useFormat();
@@ -17,7 +20,7 @@ export function Hardware({ draft, set }: StepProps) {
   const free = (vdis.data?.items ?? []).filter((vdi) => !vdi.attached_to);
   const change = (index: number, part: Partial<DraftDisk>) => set({ disks: draft.disks.map((disk, at) => (at === index ? { ...disk, ...part } : disk)) });
   return (
-    <Form onSubmit={(event) => event.preventDefault()}>
+    <Form id={HARDWARE} onSubmit={(event) => event.preventDefault()}>
       <Grid hasGutter md={4}>
         <NumberField id="vm-vcpus" label={t('vCPUs')} value={draft.vcpus} set={(vcpus) => set({ vcpus })} min={1} max={512} />
         <NumberField
@@ -52,6 +55,7 @@ export function Hardware({ draft, set }: StepProps) {
                 label={t('Disk')}
                 value={disk.vdi}
                 set={(vdi) => change(index, { vdi })}
+                required
                 none={free.length ? t('Choose one') : t('There is none that no VM has')}
                 options={free.map((vdi) => [vdi.id, `${vdi.name} (${format.bytes(vdi.size)})`])}
               />

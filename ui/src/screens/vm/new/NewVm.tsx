@@ -7,11 +7,13 @@ import { Link, useNavigate } from 'react-router';
 import { useActs } from '../../../parts/acts';
 import { Nothing } from '../../../parts/feedback';
 import { PageTitle } from '../../../parts/PageTitle';
+import { useUnsaved } from '../../../parts/unsaved';
+import { WaitsFor } from '../../../parts/WaitsFor';
 import { mayNot } from '../../../rules/may';
 import { useUser } from '../../../shell/user';
-import { Basics } from './Basics';
+import { Basics, BASICS } from './Basics';
 import { EMPTY, params, ready, type Draft } from './draft';
-import { Hardware } from './Hardware';
+import { Hardware, HARDWARE } from './Hardware';
 import { Origins } from './Origins';
 import { Placing } from './Placing';
 import { Review } from './Review';
@@ -30,6 +32,7 @@ export default function NewVm() {
   const [busy, setBusy] = useState(false);
   const set = (part: Partial<Draft>) => setDraft((before) => ({ ...before, ...part }));
   const act = { method: 'vm.create' as const, params: params(draft), title: t('Create {{name}}', { name: draft.name }) };
+  useUnsaved(draft.name !== '');
   const why = mayNot(user, 'vm.create');
   if (why) return <Nothing title={t('You cannot create VMs')}>{t(why)}</Nothing>;
   const create = async () => {
@@ -50,10 +53,10 @@ export default function NewVm() {
       <PageTitle>{t('Create a VM')}</PageTitle>
       <Origins />
       <Wizard className="x-wizard" navAriaLabel={t('Steps')} onClose={() => void navigate('/vms')}>
-        <WizardStep name={t('Name and kind')} id="basics" footer={<Footer ready={basics} />}>
+        <WizardStep name={t('Name and kind')} id="basics" footer={<Footer form={BASICS} ready={basics} />}>
           <Basics {...props} />
         </WizardStep>
-        <WizardStep name={t('Hardware')} id="hardware" isDisabled={!basics} footer={<Footer ready={hardware} />}>
+        <WizardStep name={t('Hardware')} id="hardware" isDisabled={!basics} footer={<Footer form={HARDWARE} ready={hardware} />}>
           <Hardware {...props} />
         </WizardStep>
         <WizardStep name={t('Placement')} id="place" isDisabled={!basics || !hardware} footer={<Footer ready />}>
@@ -73,12 +76,14 @@ export default function NewVm() {
 }
 
 interface FooterProps {
+  /** Of the step, where it asks for something. */
+  form?: string;
   ready: boolean;
   busy?: boolean;
   finish?: { label: string; go(): void; copy(): void };
 }
 
-function Footer({ ready, busy, finish }: FooterProps) {
+function Footer({ form, ready, busy, finish }: FooterProps) {
   const { t } = useTranslation();
   const { goToNextStep, goToPrevStep, activeStep, close } = useWizardContext();
   return (
@@ -103,6 +108,7 @@ function Footer({ ready, busy, finish }: FooterProps) {
       <Button variant="link" onClick={close}>
         {t('Cancel')}
       </Button>
+      {form && <WaitsFor form={form} ready={ready} />}
     </WizardFooterWrapper>
   );
 }
