@@ -1,10 +1,12 @@
-// A form in a dialog: do it, copy it, or leave it.
+// A form in a dialog: do it, copy it, or leave it. Why it was refused is said in it, where what has to be corrected is: what is
+// outside of a dialog is not read out while it is open.
 
 import { Button, Form, ModalBody, ModalFooter, ModalHeader } from '@patternfly/react-core';
-import { useEffect, useId, useState } from 'react';
+import { useEffect, useId, useRef, useState } from 'react';
 import { useTranslation } from 'react-i18next';
 import type { MethodName, Methods } from '../api/generated';
 import { useActs, type Act } from './acts';
+import { ErrorBox } from './feedback';
 import { Modal } from './Modal';
 import { WaitsFor } from './WaitsFor';
 
@@ -28,11 +30,13 @@ export function FormDialog<M extends MethodName>({ act, button, ready, close, ab
   const { t } = useTranslation();
   const { run, copy } = useActs();
   const [busy, setBusy] = useState(false);
+  const [refusal, setRefusal] = useState<unknown>();
   const id = useId();
   const submit = async () => {
     if (!ready || busy) return;
     setBusy(true);
-    const result = await run(act);
+    setRefusal(undefined);
+    const result = await run(act, setRefusal);
     setBusy(false);
     if (result === undefined) return;
     close();
@@ -50,6 +54,7 @@ export function FormDialog<M extends MethodName>({ act, button, ready, close, ab
           }}
         >
           {children}
+          {refusal !== undefined && <Refused error={refusal} title={t('Not done: {{title}}', { title: act.title })} />}
           <FirstField form={id} />
         </Form>
       </ModalBody>
@@ -68,6 +73,18 @@ export function FormDialog<M extends MethodName>({ act, button, ready, close, ab
         <WaitsFor form={id} ready={ready} />
       </ModalFooter>
     </Modal>
+  );
+}
+
+function Refused({ error, title }: { error: unknown; title: string }) {
+  const box = useRef<HTMLDivElement>(null);
+  useEffect(() => {
+    box.current?.scrollIntoView?.({ block: 'nearest' });
+  }, [error]);
+  return (
+    <div ref={box} role="alert">
+      <ErrorBox error={error} title={title} />
+    </div>
   );
 }
 

@@ -33,8 +33,8 @@ export interface Question extends Act {
 }
 
 interface Acts {
-  /** Calls it; resolves with the result, or with nothing when it was refused (which was said). */
-  run<M extends MethodName>(act: Act<M>): Promise<Methods[M]['result'] | undefined>;
+  /** Calls it; resolves with the result, or with nothing when it was refused: that is said, to `refused` where it is given. */
+  run<M extends MethodName>(act: Act<M>, refused?: (error: unknown) => void): Promise<Methods[M]['result'] | undefined>;
   ask(question: Question): void;
   /** Several of one title are copied as as many lines, and as one batch. */
   copy(...acts: Act[]): void;
@@ -69,7 +69,7 @@ export function ActsProvider({ children }: { children: React.ReactNode }) {
   const again = useRef<Acts['run']>(undefined);
 
   const run = useCallback(
-    async <M extends MethodName>({ method, params, title, undo }: Act<M>): Promise<Methods[M]['result'] | undefined> => {
+    async <M extends MethodName>({ method, params, title, undo }: Act<M>, refused?: (error: unknown) => void): Promise<Methods[M]['result'] | undefined> => {
       try {
         const result = await socket.call(method, params);
         const noun = method.split('.')[0] ?? '';
@@ -100,7 +100,8 @@ export function ActsProvider({ children }: { children: React.ReactNode }) {
         });
         return result;
       } catch (error) {
-        fail(t('Not done: {{title}}', { title }), error);
+        if (refused) refused(error);
+        else fail(t('Not done: {{title}}', { title }), error);
         return undefined;
       }
     },

@@ -111,7 +111,7 @@ export const vm: Record<string, string> = {
   'MAC address': 'Adresse MAC',
   'Bridge on the host': 'Pont sur l’hôte',
   'Add a NIC to {{name}}': 'Ajouter une carte réseau à {{name}}',
-  'There is no network yet; declare one first.': 'Il n’y a pas encore de réseau ; déclarez-en un d’abord.',
+  'There is no network yet; create one first.': 'Il n’y a pas encore de réseau ; créez-en un d’abord.',
   'Empty: a free one is chosen.': 'Vide : une adresse libre est choisie.',
   'Six pairs of hexadecimal digits with colons between.': 'Six paires de chiffres hexadécimaux séparées par des deux-points.',
   Unmanaged: 'Non gérée',

@@ -5,12 +5,12 @@ import { useState } from 'react';
 import { useTranslation } from 'react-i18next';
 import type { Quiesce, Vm } from '../../api/generated';
 import { msg } from '../../i18n/msg';
-import { Alert } from '../../parts/Alert';
 import { CreateButton } from '../../parts/CreateButton';
 import { FormDialog } from '../../parts/FormDialog';
 import { vmCannotChange } from '../../rules/vm';
 import { useUser } from '../../shell/user';
 import { BackupList } from './BackupList';
+import { NoRepository } from './NoRepository';
 import { QuiesceField } from './quiesce';
 import { useAll } from '../../list/all';
 
@@ -37,7 +37,7 @@ function BackUp({ vm, close }: { vm: Vm; close: () => void }) {
   const into = chosen ?? only;
   return (
     <FormDialog act={{ method: 'backup.create', params: { vm: vm.id, repositories: into, ...(quiesce === 'try' ? {} : { quiesce }) }, title: t('Back {{name}} up', { name: vm.name }) }} button={t('Back up')} ready={into.length > 0} close={close} about={t('All its disks at one instant, while it runs. No rule forgets it unless a job covers the VM.')}>
-      {repositories.data?.length === 0 && <Alert isInline isPlain variant="info" title={t('There is no repository yet; add one first.')} />}
+      {repositories.data?.length === 0 && <NoRepository />}
       <FormGroup role="group" label={t('Into')}>
         {repositories.data?.map(({ id, name }) => (
           <Checkbox key={id} id={`into-${id}`} label={name} isChecked={into.includes(id)} onChange={(_event, on) => setChosen(on ? [...into, id] : into.filter((one) => one !== id))} />

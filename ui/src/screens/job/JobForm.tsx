@@ -18,6 +18,7 @@ import { PageHead } from '../../parts/PageHead';
 import { WaitsFor } from '../../parts/WaitsFor';
 import { mayNot } from '../../rules/may';
 import { useUser } from '../../shell/user';
+import { NoRepository } from '../backup/NoRepository';
 import { QuiesceField } from '../backup/quiesce';
 import { createJob, EMPTY_JOB, fromJob, hoursBetween, jobReady, parsePorts, updateJob, type Every, type JobDraft } from './draft';
 import { inTheLongRun, keepsAll, RULES } from './retention';
@@ -109,7 +110,7 @@ function What({ draft, set }: PartProps) {
         {draft.vms.length > 0 && <Help>{t('And {{count}} VMs by name.', { count: draft.vms.length })}</Help>}
       </FormGroup>
       <FormGroup label={t('Repositories')} role="group" isRequired>
-        {repositories.data?.length === 0 && <Alert isInline isPlain variant="info" title={t('There is no repository yet; add one first.')} />}
+        {repositories.data?.length === 0 && <NoRepository />}
         {repositories.data?.map(({ id, name }) => (
           <Checkbox key={id} id={`job-repository-${id}`} label={name} isChecked={draft.repositories.includes(id)} onChange={(_event, on) => set({ repositories: on ? [...draft.repositories, id] : draft.repositories.filter((one) => one !== id) })} />
         ))}

@@ -18,6 +18,7 @@ import { useUrlState } from '../../parts/url';
 import { WaitsFor } from '../../parts/WaitsFor';
 import { mayNot } from '../../rules/may';
 import { useUser } from '../../shell/user';
+import { NoRepository } from '../backup/NoRepository';
 import { createStandby, EMPTY_STANDBY, standbyReady, type StandbyDraft } from './draft';
 
 const ID = /^[0-9a-f]{8}-/;
@@ -130,7 +131,7 @@ function How({ draft, set, vm }: PartProps) {
   return (
     <FormSection title={t('How')} titleElement="h2">
       {repositories.data?.length === 0 ? (
-        <Alert isInline isPlain variant="info" title={t('There is no repository yet; add one first.')} />
+        <NoRepository />
       ) : (
         <ChoiceField id="standby-repository" required label={t('Repository')} value={draft.repository} set={(repository) => set({ repository })} options={(repositories.data ?? []).map(({ id, name }) => [id, name])} none={draft.repository ? undefined : t('Choose one')} help={t('Its host reads from there what changed with each backup.')} />
       )}
