@@ -4,6 +4,7 @@ import { act, screen } from '@testing-library/react';
 import userEvent from '@testing-library/user-event';
 import { useState } from 'react';
 import { describe, expect, it } from 'vitest';
+import { ApiError, Unreachable } from '../api/errors';
 import { CreateButton } from '../parts/CreateButton';
 import { Nothing } from '../parts/feedback';
 import { show } from '../testing/show';
@@ -48,6 +49,17 @@ describe('a list that comes', () => {
     await screen.findByText(seen);
     await user.pointer({ keys: '[/MouseLeft]', target: create() });
     expect(made).toBe(1);
+  });
+
+  it('keeps its rows when it cannot be read again, and says so unless the connection is lost', async () => {
+    await show(<Screen />);
+    act(() => turn({ ...come(['web']), error: new ApiError({ code: 1, message: 'the store is gone', data: { reason: 'internal' } }) }));
+    expect(await screen.findByText('web')).toBeTruthy();
+    expect(screen.getByText('The list could not be read again')).toBeTruthy();
+    expect(screen.getByText('the store is gone')).toBeTruthy();
+    act(() => turn({ ...come(['web']), error: new Unreachable() }));
+    expect(screen.queryByText('The list could not be read again')).toBeNull();
+    expect(screen.getByText('web')).toBeTruthy();
   });
 
   it('keeps what somebody types into the query bar', async () => {

@@ -63,6 +63,9 @@ export function ListView<R>(props: Props<R>) {
   const loading = pages.pending || (rows.length === 0 && pages.rows.length > 0);
   const wrong = pages.error instanceof ApiError && pages.error.data.field === 'filter' ? pages.error : undefined;
 
+  // With the connection lost, the strip above says how old all is.
+  const old = pages.error instanceof ApiError && !wrong && rows.length > 0 && pages.error.reason !== 'unreachable' ? pages.error : undefined;
+
   const save = async () => {
     setSaving(true);
     try {
@@ -180,6 +183,7 @@ export function ListView<R>(props: Props<R>) {
         </Toolbar>
       )}
       {wrong && <ErrorBox error={wrong} />}
+      {old && <ErrorBox error={old} title={t('The list could not be read again')} retry={pages.retry} />}
       {body()}
     </PageSection>
   );

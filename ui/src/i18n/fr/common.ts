@@ -30,6 +30,7 @@ export const common: Record<string, string> = {
   Close: 'Fermer',
   Cancel: 'Annuler',
   Columns: 'Colonnes',
+  'The list could not be read again': 'La liste n’a pas pu être relue',
   'The list was not saved': 'La liste n’a pas été enregistrée',
   'Nothing matches': 'Rien ne correspond',
   'No entry passes the filter.': 'Aucune entrée ne passe le filtre.',
