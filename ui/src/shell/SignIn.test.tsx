@@ -65,6 +65,16 @@ describe('signing in', () => {
     ]);
   });
 
+  it('says what was wrong, with the keys where it is typed again', async () => {
+    orchestrator({ reason: 'unauthenticated', message: 'the name or the password is wrong' });
+    await show(<SignIn ended={false} done={() => undefined} />);
+    await password();
+    expect((await screen.findByRole('alert')).textContent).toContain('the name or the password is wrong');
+    const field = screen.getByLabelText(/^Password/) as HTMLInputElement;
+    expect(field.value).toBe('');
+    await waitFor(() => expect(document.activeElement).toBe(field));
+  });
+
   it('begins anew for somebody else', async () => {
     orchestrator(WANTED);
     await show(<SignIn ended={false} done={() => undefined} />);

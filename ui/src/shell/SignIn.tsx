@@ -2,7 +2,7 @@
 // with what it printed when it started.
 
 import { ActionGroup, Button, Card, CardBody, Content, Form, FormGroup, TextInput, Title } from '@patternfly/react-core';
-import { useState } from 'react';
+import { useEffect, useState } from 'react';
 import { useTranslation } from 'react-i18next';
 import { ApiError } from '../api/errors';
 import { signIn, wantsCode } from '../api/session';
@@ -22,6 +22,11 @@ export function SignIn({ ended, done }: { ended: boolean; done: () => void }) {
   const [busy, setBusy] = useState(false);
   const asked = code !== undefined;
   const ready = asked ? code.trim() !== '' : name !== '' && password !== '';
+
+  // What was refused is empty again, and the button that was pressed cannot be pressed.
+  useEffect(() => {
+    if (error !== undefined) document.getElementById(asked ? 'code' : 'password')?.focus();
+  }, [error, asked]);
 
   const back = () => {
     setPassword('');
@@ -59,7 +64,11 @@ export function SignIn({ ended, done }: { ended: boolean; done: () => void }) {
           </Content>
           <Form onSubmit={(event) => void submit(event)}>
             {ended && !error && !asked && <Alert isInline isPlain variant="info" title={t('Your session is over. Sign in again.')} />}
-            {error !== undefined && <ErrorBox error={error} />}
+            {error !== undefined && (
+              <div role="alert">
+                <ErrorBox error={error} />
+              </div>
+            )}
             {asked ? (
               <FormGroup label={t('Code of {{name}}', { name })} fieldId="code" isRequired>
                 <TextInput id="code" value={code} onChange={(_event, value) => setCode(value)} autoComplete="one-time-code" autoCapitalize="characters" spellCheck={false} autoFocus isRequired />

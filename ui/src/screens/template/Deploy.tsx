@@ -208,9 +208,12 @@ function Preview({ parts, name, cloud }: Pick<CloudProps, 'parts' | 'name' | 'cl
               {at + 1}. {part.name}
             </p>
           )}
-          <CodeBlock>
-            <CodeBlockCode className="x-preview">{part.shown}</CodeBlockCode>
-          </CodeBlock>
+          {/* A long one is scrolled, with the keys too. */}
+          <div className="x-preview" tabIndex={0} role="region" aria-label={part.name}>
+            <CodeBlock>
+              <CodeBlockCode>{part.shown}</CodeBlockCode>
+            </CodeBlock>
+          </div>
         </div>
       ))}
     </FormGroup>
