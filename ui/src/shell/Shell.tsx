@@ -14,7 +14,7 @@ import { Arrival } from './Arrival';
 import { LinkBanner } from './LinkBanner';
 import { Keys } from './Keys';
 import { Sidebar } from './Sidebar';
-import { TasksDrawer } from './TasksDrawer';
+import { enterTasks, TasksDrawer } from './TasksDrawer';
 import { TopBar } from './TopBar';
 import { Screens } from './Screens';
 import { UploadBanner } from './UploadBanner';
@@ -55,6 +55,7 @@ export function Shell({ leave }: { leave: () => void }) {
           mainAriaLabel={t('Content')}
           mainTabIndex={-1}
           isNotificationDrawerExpanded={drawer}
+          onNotificationDrawerExpand={enterTasks}
           notificationDrawer={<TasksDrawer close={() => setDrawer(false)} />}
         >
           <LinkBanner />

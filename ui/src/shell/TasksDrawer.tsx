@@ -1,4 +1,5 @@
-// Tasks as they go: title, step, progress; cancel and retry at hand.
+// Tasks as they go: title, step, progress; cancel and retry at hand. The keys go into it when it opens, and back to its button
+// when it is closed: it stands behind everything else in the page.
 
 import { Content, NotificationDrawer, NotificationDrawerBody, NotificationDrawerHeader, NotificationDrawerList, NotificationDrawerListItem, NotificationDrawerListItemBody, NotificationDrawerListItemHeader } from '@patternfly/react-core';
 import { useTranslation } from 'react-i18next';
@@ -12,17 +13,28 @@ import { over, TASK_STATUS } from '../parts/words';
 const VARIANT = { done: 'success', 'rolled-back': 'danger', parked: 'warning', abandoned: 'custom', running: 'info', 'rolling-back': 'warning' } as const;
 const MOST = 30;
 
+/** The button that opens it. */
+export const TASKS_BUTTON = 'tasks-button';
+const DRAWER = 'tasks-drawer';
+
+/** Once it has come into sight. */
+export const enterTasks = () => document.getElementById(DRAWER)?.querySelector('button')?.focus();
+
 export function TasksDrawer({ close }: { close: () => void }) {
   const { t } = useTranslation();
+  const leave = () => {
+    close();
+    document.getElementById(TASKS_BUTTON)?.focus();
+  };
   const tasks = useTasks();
   const running = tasks.filter((task) => !over(task.status) || task.status === 'parked');
   const rest = tasks.filter((task) => !running.includes(task));
   return (
-    <NotificationDrawer>
+    <NotificationDrawer id={DRAWER} onKeyDown={(event) => event.key === 'Escape' && leave()}>
       <NotificationDrawerHeader
         title={t('Tasks')}
         customText={running.length > 0 ? t('{{count}} tasks running', { count: running.length }) : t('Nothing runs')}
-        onClose={close}
+        onClose={leave}
         closeButtonAriaLabel={t('Close')}
       />
       <NotificationDrawerBody>

@@ -16,6 +16,7 @@ import { useFormat } from '../parts/format';
 import { useNarrow } from '../parts/url';
 import { Brand } from './Brand';
 import { openKeys, openPalette } from './Keys';
+import { TASKS_BUTTON } from './TasksDrawer';
 import { setLook, useLook, type Theme } from './theme';
 import { useUser } from './user';
 
@@ -168,6 +169,7 @@ export function TopBar({ leave, drawer, toggleDrawer }: Props) {
               <AlarmCount />
               <ToolbarItem>
                 <NotificationBadge
+                  id={TASKS_BUTTON}
                   variant={running.length > 0 ? 'unread' : 'read'}
                   count={running.length || undefined}
                   icon={<TasksIcon />}
