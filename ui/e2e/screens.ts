@@ -7,6 +7,7 @@ export interface Things {
   pool: string;
   sr: string;
   template: string;
+  fragment: string;
   job: string;
   run: string;
   user: string;
@@ -15,7 +16,7 @@ export interface Things {
 }
 
 /** Every screen by name. */
-export function screens({ vm, host, task, network, pool, sr, template, job, run, user, backup }: Things): Record<string, string> {
+export function screens({ vm, host, task, network, pool, sr, template, fragment, job, run, user, backup }: Things): Record<string, string> {
   return {
     home: '/',
     fleet: '/fleet',
@@ -56,6 +57,7 @@ export function screens({ vm, host, task, network, pool, sr, template, job, run,
     deploy: `/templates/${template}/deploy`,
     fragments: '/fragments',
     'new-fragment': '/fragments/new',
+    fragment: `/fragments/${fragment}`,
     disks: '/disks',
     backups: '/backups',
     jobs: '/jobs',

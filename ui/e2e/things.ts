@@ -28,6 +28,9 @@ export async function fill(stage: Stage) {
   await stage.call('network.create', { name: 'office', uplink: { kind: 'internal' } });
   await back(stage);
   await stage.run('template.create', { vm: 'mail', name: 'debian-mail', description: 'A mail server, as it was tested' });
+  await stage.call('fragment.create', { name: 'base', user_data: '#cloud-config\npackages: [vim]\n', description: 'In every VM' });
+  await stage.call('fragment.create', { name: 'join', user_data: '#!/bin/sh\necho ${name} ${role}\n' });
+  await stage.call('template.set_fragments', { template: 'debian-mail', fragments: ['base'] });
 }
 
 /** A repository with what a job of two VMs has brought, by hand. */
@@ -53,6 +56,7 @@ export async function things(stage: Stage): Promise<Things> {
     pool: id(await page('pool.list')),
     sr: id(await page('sr.list')),
     template: id(await page('template.list')),
+    fragment: id(await page('fragment.list')),
     job: id(await page('backup_job.list')),
     run: id(await page('backup_run.list')),
     user: id(await page('user.list'), 'dora'),
@@ -63,7 +67,7 @@ export async function things(stage: Stage): Promise<Things> {
 /** What is called so by people and not by the UI, longest first. */
 export async function namesOf(stage: Stage): Promise<string[]> {
   const paged = await Promise.all(['vm.list', 'host.list', 'vdi.list', 'task.list', 'event.list'].map((method) => stage.call<{ items: (Partial<Named> & { title?: string; message?: string })[] }>(method, { limit: 1000 })));
-  const whole = await Promise.all(['pool.list', 'network.list', 'sr.list', 'template.list', 'user.list', 'snapshot.list', 'security_group.list', 'repository.list', 'backup_job.list'].map((method) => stage.call<{ items: (Named & { bridge?: string })[] }>(method, { limit: 1000 })));
+  const whole = await Promise.all(['pool.list', 'network.list', 'sr.list', 'template.list', 'fragment.list', 'user.list', 'snapshot.list', 'security_group.list', 'repository.list', 'backup_job.list'].map((method) => stage.call<{ items: (Named & { bridge?: string })[] }>(method, { limit: 1000 })));
   const found = [...paged.flatMap(({ items }) => items.flatMap(({ name, title, message }) => [name, title, message])), ...whole.flatMap(({ items }) => items).flatMap(({ name, bridge }) => [name, bridge])];
   const fixed = ['Xenith', 'English', 'Français', 'PVH', 'HVM', 'UEFI', 'BIOS', 'VNC'];
   return [...new Set([...found.filter((name): name is string => !!name), ...fixed])].sort((a, b) => b.length - a.length);
