@@ -38,7 +38,7 @@ function BackUp({ vm, close }: { vm: Vm; close: () => void }) {
   return (
     <FormDialog act={{ method: 'backup.create', params: { vm: vm.id, repositories: into, ...(quiesce === 'try' ? {} : { quiesce }) }, title: t('Back {{name}} up', { name: vm.name }) }} button={t('Back up')} ready={into.length > 0} close={close} about={t('All its disks at one instant, while it runs. No rule forgets it unless a job covers the VM.')}>
       {repositories.data?.length === 0 && <NoRepository />}
-      <FormGroup role="group" label={t('Into')}>
+      <FormGroup role="group" label={t('Into')} isRequired>
         {repositories.data?.map(({ id, name }) => (
           <Checkbox key={id} id={`into-${id}`} label={name} isChecked={into.includes(id)} onChange={(_event, on) => setChosen(on ? [...into, id] : into.filter((one) => one !== id))} />
         ))}
