@@ -240,7 +240,8 @@ impl StorageDriver for LvmThinDriver {
     }
 
     fn room(&self) -> Result<(u64, u64)> {
-        let said = self.machine.ask(&self.pool.status_call(), 4096).map_err(self.sr_io("look at"))?;
+        let said =
+            self.machine.ask(&self.pool.status_call(&self.machine), 4096).map_err(self.sr_io("look at"))?;
         let status = report::pool_status(said.trim()).map_err(self.sr_io("look at"))?;
         let (free, total) = status.room(self.block);
         if status.is_read_only && free > 0 {

@@ -37,7 +37,7 @@ pub struct Frozen<'a> {
 impl<'a> Frozen<'a> {
     pub fn take(machine: &'a Machine, pool: &'a Pool, alone: &'a Mutex<()>) -> io::Result<Self> {
         let alone = alone.lock().unwrap_or_else(PoisonError::into_inner);
-        let held = report::pool_status(machine.ask(&pool.status_call(), 4096)?.trim())?.holds_metadata;
+        let held = report::pool_status(machine.ask(&pool.status_call(machine), 4096)?.trim())?.holds_metadata;
         if held {
             message(machine, pool, "release_metadata_snap")?;
         }
@@ -66,7 +66,7 @@ impl Drop for Frozen<'_> {
 }
 
 fn message(machine: &Machine, pool: &Pool, message: &str) -> io::Result<()> {
-    machine.run(&Call::new("dmsetup message").and(pool.target()).and("0").and(message))
+    machine.run(&Call::new("dmsetup message").and(pool.target(machine)).and("0").and(message))
 }
 
 /// A map that is being read.

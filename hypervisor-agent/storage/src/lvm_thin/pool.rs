@@ -61,14 +61,17 @@ impl Pool {
         format!("{}/{name}", self.group)
     }
 
-    /// The device that is the pool (lvmthin(7): `-tpool`; the one of the pool's own name only keeps it active).
-    pub(super) fn target(&self) -> String {
-        format!("{}-tpool", dm_name(&self.group, &self.name))
+    /// The device that is the pool. With the first volume LVM puts it behind a layer (lvmthin(7)): it is called `-tpool` then,
+    /// and the one of the pool's own name only keeps it active.
+    pub(super) fn target(&self, machine: &Machine) -> String {
+        let own = dm_name(&self.group, &self.name);
+        let behind = format!("{own}-tpool");
+        if machine.devices.join("mapper").join(&behind).exists() { behind } else { own }
     }
 
     /// Without writing the pool's metadata out, which may wait for its disk.
-    pub(super) fn status_call(&self) -> Call {
-        Call::new("dmsetup status --noflush").and(self.target())
+    pub(super) fn status_call(&self, machine: &Machine) -> Call {
+        Call::new("dmsetup status --noflush").and(self.target(machine))
     }
 }
 
@@ -228,7 +231,7 @@ pub fn activate(machine: &Machine, sr: SrId, pool: &Pool) -> Result<PoolTable> {
     machine
         .run(&Call::new("lvchange --activate y --ignoreactivationskip").and(pool.to_string()))
         .map_err(&error)?;
-    let said = machine.ask(&Call::new("dmsetup table").and(pool.target()), 4096).map_err(&error)?;
+    let said = machine.ask(&Call::new("dmsetup table").and(pool.target(machine)), 4096).map_err(&error)?;
     let table = report::pool_table(said.trim()).map_err(&error)?;
     if table.fails_when_full {
         machine.run(&Call::new("lvchange --errorwhenfull n").and(pool.to_string())).map_err(&error)?;
@@ -315,11 +318,18 @@ mod tests {
 
     #[test]
     fn names_of_devices() {
+        let folder = tempfile::tempdir().unwrap();
+        let machine = Machine { devices: folder.path().to_owned(), ..Machine::host() };
         let sr = SrId::new();
         let pool = Pool::of(sr);
-        assert_eq!(pool.target(), format!("xenith_{}-pool-tpool", sr.to_string().replace('-', "--")));
-        assert!(pool.target().len() <= 127, "device-mapper takes no longer names");
-        assert_eq!(Pool::named("vg-1/data").unwrap().target(), "vg--1-data-tpool");
+        // Before the first volume, and with it.
+        let own = format!("xenith_{}-pool", sr.to_string().replace('-', "--"));
+        assert_eq!(pool.target(&machine), own);
+        fs::create_dir(folder.path().join("mapper")).unwrap();
+        fs::write(folder.path().join(format!("mapper/{own}-tpool")), "").unwrap();
+        assert_eq!(pool.target(&machine), format!("{own}-tpool"));
+        assert!(pool.target(&machine).len() <= 127, "device-mapper takes no longer names");
+        assert_eq!(Pool::named("vg-1/data").unwrap().target(&machine), "vg--1-data");
         assert_eq!(Pool::named("data"), None);
     }
 }

@@ -220,6 +220,9 @@ impl Model {
             }
             "vgremove" => {
                 fs::remove_dir_all(self.device(world, ""))?;
+                if self.mapper().exists() {
+                    fs::remove_dir_all(self.mapper())?;
+                }
                 world.volumes.clear();
                 world.group = None;
                 Ok(())
@@ -289,10 +292,30 @@ impl Model {
             FileSink::create_new(&device, size).map_err(failed)?;
             Some(world.last_id + 1)
         };
+        if id.is_some() {
+            // With the first volume the pool goes behind a layer, as in LVM.
+            fs::create_dir_all(self.mapper())?;
+            fs::write(self.mapper().join(self.behind(world)), "")?;
+        }
         world.last_id = id.unwrap_or(world.last_id);
         let read_only = arguments.get("--permission") == Some("r");
         world.volumes.insert(name.to_owned(), Volume { tags, id, read_only });
         Ok(())
+    }
+
+    fn mapper(&self) -> PathBuf {
+        self.folder.join("dev/mapper")
+    }
+
+    fn behind(&self, world: &World) -> String {
+        format!("{}-tpool", dm_name(world.group.as_deref().unwrap_or_default(), "pool"))
+    }
+
+    /// The device that is the pool now.
+    fn is_pool(&self, world: &World, device: &str) -> bool {
+        let behind = self.behind(world);
+        let is_behind = self.mapper().join(&behind).exists();
+        device == if is_behind { behind.as_str() } else { behind.trim_end_matches("-tpool") }
     }
 
     fn device_mapper(&self, world: &mut World, arguments: &Arguments<'_>) -> io::Result<String> {
@@ -307,7 +330,7 @@ impl Model {
             ["status"] => {
                 Ok(thins().map(|name| format!("{}: {}\n", dm_name(&group, name), thin(name))).collect())
             }
-            ["status", device] if *device == format!("{}-tpool", dm_name(&group, "pool")) => {
+            ["status", device] if self.is_pool(world, device) => {
                 let used: usize = thins().map(|name| blocks(&self.device(world, name)).len()).sum();
                 let held = if world.holds_metadata { "57" } else { "-" };
                 let total = world.blocks.unwrap_or(MOST_BLOCKS);
@@ -319,7 +342,12 @@ impl Model {
                 let found = thins().find(|name| dm_name(&group, name) == *device);
                 found.map(thin).ok_or_else(|| failed("no such device"))
             }
-            ["table", _] => Ok("0 99 thin-pool 253:0 253:1 128 0 0 ".to_owned()),
+            ["table", device] if self.is_pool(world, device) => {
+                Ok("0 99 thin-pool 253:0 253:1 128 0 0 ".to_owned())
+            }
+            ["table" | "message", device, ..] if !self.is_pool(world, device) => {
+                Err(failed("No such device"))
+            }
             ["info", _] => Ok("0\n".to_owned()),
             ["message", _, "0", what] => {
                 let reserve = *what == "reserve_metadata_snap";
