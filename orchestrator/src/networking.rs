@@ -28,7 +28,7 @@ use tokio::sync::Notify;
 use tokio::time::{Instant, timeout};
 use xenith_common_ids::{HostId, NetworkId, OperationId, VmId};
 use xenith_hypervisor_agent_api::{Command, CommandResult, Envelope};
-use xenith_hypervisor_agent_types::network::{HostNetworks, Realised};
+use xenith_hypervisor_agent_types::network::{HostNetworks, Realised, bridge_of};
 use xenith_orchestrator_store::StoreError;
 use xenith_orchestrator_types::event::Severity;
 use xenith_orchestrator_types::network::{Network, NetworkOnHost, NetworkState};
@@ -344,6 +344,14 @@ impl Networking {
             Ok(Some(problem)) => Err(NotFiltered::Cannot { vm, host, problem }),
             Err(problem) => Err(NotFiltered::Untold { vm, host, problem }),
         }
+    }
+
+    /// The bridges of the networks that a host said it has. What it tells of itself has them a moment later.
+    #[must_use]
+    pub fn bridges_on(&self, host: HostId) -> Vec<String> {
+        let Some((_, Ok(realised))) = self.told(host).said() else { return Vec::new() };
+        let there = realised.networks.iter().filter(|one| one.problem.is_none());
+        there.map(|one| bridge_of(one.network)).collect()
     }
 
     /// A network on the hosts of its pool.

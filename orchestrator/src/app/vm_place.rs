@@ -49,6 +49,7 @@ impl App {
                 .iter()
                 .flat_map(|facts| &facts.bridges)
                 .map(|bridge| bridge.name.clone())
+                .chain(self.networking.bridges_on(host))
                 .collect(),
             vms,
             machine: facts.as_ref().map(|facts| Machine {

@@ -13,6 +13,7 @@ use xenith_lab_scenario::{Guest, Programs, Stage, join_pool, told, until};
 use xenith_orchestrator_api::{backup_job, backup_run, host, network, pool, repository, sr, task, vdi, vm};
 use xenith_orchestrator_types::backup::RunStatus;
 use xenith_orchestrator_types::host::HostStatus;
+use xenith_orchestrator_types::network::NetworkState;
 use xenith_orchestrator_types::task::TaskStatus;
 
 use crate::MINUTE;
@@ -65,18 +66,17 @@ pub async fn found(pair: &Pair, programs: &Programs) -> Result<()> {
 
 /// One guest with its disk on the shared SR, one on the other host that stays there: they reach each other.
 pub async fn start(pair: &Pair, (moves, stays): (&Guest, &Guest)) -> Result<()> {
+    until("the network is there", MINUTE, async || {
+        let status = pair.one.orchestrator.call::<network::Status>(json!({ "network": "lan" })).await?;
+        Ok(status.hosts.iter().all(|on| on.state == NetworkState::Realised).then_some(()))
+    })
+    .await?;
     for (guest, sr, stage) in [(moves, Some("nas"), &pair.one), (stays, None, &pair.other)] {
         let mut create = guest.create();
         create["host"] = json!(stage.name);
         if let Some(sr) = sr {
             create["disks"][0]["sr"] = json!(sr);
         }
-        // A host says a moment later that it has made the bridge.
-        let network = "the network is there";
-        until(network, MINUTE, async || {
-            Ok(stage.dom0("ls /sys/class/net").await?.contains("xn-").then_some(()))
-        })
-        .await?;
         stage.orchestrator.done::<vm::Create>(create, 2 * MINUTE).await?;
         stage.orchestrator.done::<vm::Start>(json!({ "vm": guest.name }), 3 * MINUTE).await?;
         stage.running(guest).await?;
