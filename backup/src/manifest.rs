@@ -4,6 +4,8 @@
 //! the session's start; a collector that gives up on a session creates a *revocation* under that same key, so
 //! create-if-absent decides who was first, whatever the clocks say.
 
+mod order;
+
 use serde::{Deserialize, Serialize};
 
 use crate::chunk::Chunking;
@@ -12,6 +14,8 @@ use crate::format::{ObjectBuilder, ObjectKind, Sealed};
 use crate::id::{BackupId, ChunkId};
 use crate::repo::{FORMAT, Repository};
 use crate::store::{ObjectKey, StoreError};
+
+pub use order::places;
 
 /// Largest manifest: a thousand disks with long names.
 const MAX_MANIFEST: u64 = 4 << 20;
@@ -87,7 +91,7 @@ impl Manifest {
         self.disks.iter().find(|disk| disk.name == name)
     }
 
-    /// Counts up within a series, whatever the clocks say.
+    /// Counts up within a series of the same disks, whatever the clocks say. Where the disks differ, [`places`] does.
     #[must_use]
     pub fn number(&self) -> u64 {
         self.disks.iter().map(|disk| disk.number).max().unwrap_or(0)

@@ -246,6 +246,29 @@ fn of_disks(vms: &[Vec<String>]) -> HashMap<&str, usize> {
     disks.collect()
 }
 
+/// The backups of `vms`. A VM that got a disk more, or whose disk was moved and has another name now, is still one VM: its
+/// backups compete, in the order that they were made in, whatever each disk counts.
+fn candidates(manifests: Vec<Manifest>, vms: &[Vec<String>], held: &[BackupId]) -> Vec<Candidate> {
+    let vm_of = of_disks(vms);
+    let series = |manifest: &Manifest| {
+        let mut vms = manifest.disks.iter().map(|disk| vm_of.get(disk.name.as_str()));
+        let first = vms.next()??;
+        vms.all(|vm| vm == Some(first)).then(|| first.to_string())
+    };
+    let places = manifest::places(&manifests);
+    let candidate = |(manifest, place): (Manifest, u64)| {
+        Some(Candidate {
+            id: manifest.id,
+            series: series(&manifest)?,
+            created: manifest.created,
+            number: place,
+            held: held.contains(&manifest.id),
+            tags: manifest.tags,
+        })
+    };
+    manifests.into_iter().zip(places).filter_map(candidate).collect()
+}
+
 pub(super) fn prune(
     access: &RepositoryAccess,
     vms: &[Vec<String>],
@@ -255,26 +278,7 @@ pub(super) fn prune(
     let pruned = || -> Result<BackupReply, BackupError> {
         let held = holds::list(&repo)?;
         let (manifests, _) = gc::visible(&repo)?;
-        let vm_of = of_disks(vms);
-        // A VM that got a disk more is still one VM: its backups compete.
-        let series = |manifest: &Manifest| {
-            let mut vms = manifest.disks.iter().map(|disk| vm_of.get(disk.name.as_str()));
-            let first = vms.next()??;
-            vms.all(|vm| vm == Some(first)).then(|| first.to_string())
-        };
-        let candidates: Vec<Candidate> = manifests
-            .into_iter()
-            .filter_map(|manifest| {
-                Some(Candidate {
-                    id: manifest.id,
-                    series: series(&manifest)?,
-                    created: manifest.created,
-                    number: manifest.number(),
-                    held: held.contains(&manifest.id),
-                    tags: manifest.tags,
-                })
-            })
-            .collect();
+        let candidates = candidates(manifests, vms, &held);
         let KeepPolicy { last, hourly, daily, weekly, monthly, yearly } = keep;
         let policy = Policy { last, hourly, daily, weekly, monthly, yearly, tags: Vec::new() };
         let decisions = decide(&candidates, &policy);
@@ -324,4 +328,56 @@ pub(super) fn verify(access: &RepositoryAccess, level: Level) -> Result<BackupRe
         problems,
         touched: report.touched_disks(),
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use xenith_backup::manifest::{DiskRecord, DiskStats};
+
+    use super::*;
+
+    fn backup(day: u64, disk: &str, number: u64) -> Manifest {
+        let created = day * 24 * 3600 * 1000;
+        let disk = DiskRecord {
+            name: disk.to_owned(),
+            size: 1 << 30,
+            number,
+            root: None,
+            chunking: Chunking::default(),
+            stats: DiskStats::default(),
+            whole_because: None,
+        };
+        Manifest {
+            id: BackupId::new(created),
+            created,
+            host: "host-1".to_owned(),
+            tags: vec![],
+            disks: vec![disk],
+            origin: None,
+            attachments: vec![],
+        }
+    }
+
+    #[test]
+    fn the_backups_after_a_disk_was_moved_are_its_newest() {
+        let before = (1..=9).map(|day| backup(day, "web.xvda.old", day));
+        let manifests: Vec<Manifest> =
+            before.chain((1..=3).map(|number| backup(9 + number, "web.xvda.new", number))).collect();
+        let vms = [vec!["web.xvda.new".to_owned(), "web.xvda.old".to_owned()]];
+        let newest: Vec<BackupId> = manifests[9..].iter().map(|manifest| manifest.id).collect();
+        for policy in [Policy { last: 3, ..Policy::default() }, Policy { daily: 3, ..Policy::default() }] {
+            let decisions = decide(&candidates(manifests.clone(), &vms, &[]), &policy);
+            let kept = decisions.iter().filter(|decision| !decision.keep_because.is_empty());
+            let kept: Vec<BackupId> = kept.map(|decision| decision.id).collect();
+            assert_eq!(kept, newest, "{policy:?}");
+        }
+    }
+
+    #[test]
+    fn what_is_no_vms_of_those_named_is_not_judged() {
+        let manifests = vec![backup(1, "web.xvda.1", 1), backup(2, "db.xvda.2", 1)];
+        let found = candidates(manifests.clone(), &[vec!["web.xvda.1".to_owned()]], &[manifests[0].id]);
+        assert_eq!(found.iter().map(|found| found.id).collect::<Vec<_>>(), [manifests[0].id]);
+        assert!(found[0].held);
+    }
 }
