@@ -8,13 +8,11 @@
 
 use std::sync::Arc;
 
-use xenith_common_block::RangeSet;
-
 use crate::diff::diff;
 use crate::error::Result;
 use crate::gc;
 use crate::index::Index;
-use crate::ingest::{DiskJob, Options, Progress, backup};
+use crate::ingest::{Changes, DiskJob, Options, Progress, backup};
 use crate::manifest::{DiskRecord, Manifest, newest};
 use crate::reader::BackupDisk;
 use crate::repo::Repository;
@@ -42,7 +40,7 @@ pub fn copy(
         let mut jobs: Vec<DiskJob<'_>> = Vec::new();
         for (record, disk) in &disks {
             let changed = changes(&sources, &there, record, (disk, &open))?;
-            jobs.push(DiskJob { name: record.name.clone(), source: disk, changed: changed.into() });
+            jobs.push(DiskJob { name: record.name.clone(), source: disk, changed });
         }
         let options = Options {
             tags: source.tags.clone(),
@@ -55,17 +53,21 @@ pub fn copy(
     Ok(copied)
 }
 
-/// What differs from the target's newest backup of this disk, if that is a copy of one the source still has.
+/// What differs from the target's newest backup of this disk, if that is a copy of one the source still has. Says which one
+/// that is: another one may be the newest when the copy begins, and what differs from this one says nothing about that.
 fn changes(
     sources: &[Manifest],
     there: &[Manifest],
     record: &DiskRecord,
     (disk, open): (&BackupDisk, &dyn Fn(&DiskRecord) -> BackupDisk),
-) -> Result<Option<RangeSet>> {
-    let origin = newest(there, &record.name).and_then(|(manifest, _)| manifest.origin);
-    let base = sources.iter().find(|source| Some(source.id) == origin);
+) -> Result<Changes> {
+    let unknown = |because: &str| Ok(Changes::Unknown { because: because.to_owned() });
+    let Some((copy, _)) = newest(there, &record.name) else {
+        return unknown("it is the first copy of this disk");
+    };
+    let base = sources.iter().find(|source| Some(source.id) == copy.origin);
     match base.and_then(|base| base.disk(&record.name)) {
-        None => Ok(None),
-        Some(base) => diff(&open(base), disk).map(Some),
+        None => unknown("the newest backup there is no copy of one that is here"),
+        Some(base) => Ok(Changes::Since { ranges: diff(&open(base), disk)?, base: Some(copy.id) }),
     }
 }

@@ -12,8 +12,8 @@ use super::{Chain, Vhd};
 use crate::error::{BackupError, Result, chain};
 use crate::gc;
 use crate::id::BackupId;
-use crate::ingest::{DiskJob, Options, Progress, backup};
-use crate::manifest::{Attachment, Manifest};
+use crate::ingest::{Changes, DiskJob, Options, Progress, backup};
+use crate::manifest::{self, Attachment, Manifest};
 use crate::repo::Repository;
 
 /// Longest chain that is followed.
@@ -114,14 +114,15 @@ fn import_one(
     let jobs = chains
         .iter()
         .map(|(name, chain)| {
-            let newest = there.iter().rev().find(|manifest| manifest.disk(name).is_some());
-            let base = newest.and_then(|manifest| manifest.origin);
-            let same = base.is_some() && chain.parent().and_then(|id| library.imported(&id)) == base;
-            DiskJob {
-                name: name.clone(),
-                source: chain as &dyn BlockSource,
-                changed: same.then(|| chain.changed()).into(),
-            }
+            // By number, as the backup itself looks; and by name, as another one may be the newest by then.
+            let newest = manifest::newest(&there, name).map(|(manifest, _)| manifest);
+            let parent = chain.parent().and_then(|id| library.imported(&id));
+            let base = newest.filter(|newest| parent.is_some() && newest.origin == parent);
+            let changed = match base {
+                None => Changes::Unknown { because: "the newest backup is not of its parent".to_owned() },
+                Some(base) => Changes::Since { ranges: chain.changed(), base: Some(base.id) },
+            };
+            DiskJob { name: name.clone(), source: chain as &dyn BlockSource, changed }
         })
         .collect();
     let options = Options {

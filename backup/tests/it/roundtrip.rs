@@ -1,9 +1,14 @@
 //! Whatever is written, backed up, forgotten and collected: what is restored is what was there.
 
+use std::sync::{Arc, Mutex};
+
 use proptest::prelude::*;
 use xenith_backup::chunk::Chunking;
 use xenith_backup::gc::{self, Outcome};
+use xenith_backup::ingest::Progress;
+use xenith_backup::store::{Bytes, MemoryStore, ObjectKey, ObjectStore, StoreError};
 use xenith_backup::verify::{Level, verify};
+use xenith_backup::{Repository, forward_store};
 use xenith_common_block::{BlockSource, ByteRange, ExtentKind, RangeSet};
 
 use crate::support::{self, Disk, MIB, backup, in_memory, init_with, noise, restored, try_backup};
@@ -178,7 +183,6 @@ fn several_disks_commit_together_and_read_at_random() {
 
 #[test]
 fn the_paper_kit_needs_packs_manifests_and_the_key_only() {
-    use xenith_backup::store::ObjectStore;
     let (store, repo) = in_memory();
     let bytes = noise(5, 3 * MIB);
     backup(&repo, "vm", &bytes);
@@ -194,7 +198,6 @@ fn the_paper_kit_needs_packs_manifests_and_the_key_only() {
 
 #[test]
 fn copies_read_and_store_only_what_the_other_repository_lacks() {
-    use xenith_backup::ingest::Progress;
     let (_, from) = in_memory();
     let (_, to) = in_memory();
     let mut disk = Disk::new(40 * MIB);
@@ -215,4 +218,51 @@ fn copies_read_and_store_only_what_the_other_repository_lacks() {
     let open = |at: usize| xenith_backup::reader::BackupDisk::new(&to, index.clone(), &copied[at].disks[0]);
     let ranges = xenith_backup::diff::diff(&open(0), &open(1)).unwrap();
     assert!(ranges.contains(20 * MIB as u64) && ranges.total_len() <= 512 * 1024, "{ranges:?}");
+}
+
+/// A store before which something happens once, when the next session is opened in it.
+struct Meanwhile {
+    inner: Arc<MemoryStore>,
+    then: Mutex<Option<Box<dyn FnOnce() + Send>>>,
+}
+
+impl ObjectStore for Meanwhile {
+    forward_store!(self => self.inner; read_range size list_each delete describe);
+
+    fn create(&self, key: &ObjectKey, parts: &[Bytes]) -> Result<(), StoreError> {
+        if key.as_str().starts_with("sessions/")
+            && let Some(then) = self.then.lock().unwrap().take()
+        {
+            then();
+        }
+        self.inner.create(key, parts)
+    }
+}
+
+#[test]
+fn a_copy_is_its_original_whoever_copies_at_the_same_time() {
+    let (_, from) = in_memory();
+    let (store, to) = in_memory();
+    let copied = |from: &Repository, to: &Repository| {
+        xenith_backup::copy::copy(from, to, &support::options(), &Progress::default()).unwrap()
+    };
+    let mut disk = Disk::new(8 * MIB);
+    disk.write(0, &noise(1, 8 * MIB));
+    backup(&from, "vm", &disk.bytes);
+    copied(&from, &to);
+    disk.write(2 * MIB, &noise(2, 64 * 1024));
+    let second = disk.bytes.clone();
+    backup(&from, "vm", &second);
+    disk.write(6 * MIB, &noise(3, 64 * 1024));
+    backup(&from, "vm", &disk.bytes);
+    // Somebody else brings both between the look at what is there and the beginning of our copy of the second.
+    let others = (from.clone(), to.clone());
+    let then: Box<dyn FnOnce() + Send> = Box::new(move || assert_eq!(copied(&others.0, &others.1).len(), 2));
+    let meanwhile = Meanwhile { inner: store, then: Mutex::new(Some(then)) };
+    let made = copied(&from, &support::open(Arc::new(meanwhile)).unwrap());
+    assert_eq!(made.len(), 1);
+    assert!(
+        restored(&to, &made[0], "vm") == second,
+        "what differs from the first was taken for all that differs"
+    );
 }
