@@ -1,5 +1,7 @@
 //! What the manifests reach, as one bit per row of the index.
 
+use std::collections::BTreeSet;
+
 use crate::chunk::leaf_blocks;
 use crate::error::{BackupError, Result};
 use crate::id::{BackupId, ChunkId, ObjectHash};
@@ -26,14 +28,14 @@ pub struct PackUse {
     pub all_bytes: u64,
 }
 
-/// How often the index is loaded anew because a backup was committed after it was read. Each time needs another commit
-/// in the short while between the two; what is missing after all of them is missing.
+/// How often the index is loaded anew because a backup was committed after it was read, or deleted while it was walked. Each
+/// time needs another one in a short while; what is missing after all of them is missing.
 const RELOADS: u32 = 8;
 
 impl Live {
     /// The index, and what the manifests but `forget` reach in it.
     ///
-    /// A backup that is committed between the two reads is listed, and its pages are not in that index: that is no
+    /// A backup that is committed after the index was read is listed, and its pages are not in that index: that is no
     /// damage, so the index is read again before anything is called missing.
     pub fn load(repo: &Repository, forget: &[BackupId]) -> Result<(Index, Self)> {
         let mut reloads = RELOADS;
@@ -54,25 +56,19 @@ impl Live {
             reader: ChunkReader::new(repo.clone()),
             live: Self { bits: vec![0; index.table().len().div_ceil(64)] },
         };
-        for id in manifest::list_ids(repo)? {
-            if forget.contains(&id) {
-                continue;
+        // Listed until nothing is new. Another collector may delete a manifest that was listed before it is read here, after a
+        // run that took its map over has committed: what only that run reaches is in the next listing.
+        let mut walked: BTreeSet<BackupId> = forget.iter().copied().collect();
+        loop {
+            let mut listed = manifest::list_ids(repo)?;
+            listed.retain(|id| walked.insert(*id));
+            if listed.is_empty() {
+                return Ok(walk.live);
             }
-            match manifest::read(repo, &id) {
-                Ok(None) => continue,
-                // Another collector's plan forgot it since the listing.
-                Err(BackupError::NotFound { .. }) => continue,
-                Err(error) => return Err(error),
-                Ok(Some(manifest)) => {
-                    let marked: Result<()> = manifest.disks.iter().try_for_each(|disk| walk.disk(&id, disk));
-                    match marked {
-                        Err(error) if still_there(repo, &id)? => return Err(error),
-                        _ => {}
-                    }
-                }
+            for id in listed {
+                walk.backup(repo, &id)?;
             }
         }
-        Ok(walk.live)
     }
 
     fn set(&mut self, row: usize) {
@@ -137,6 +133,25 @@ struct Walk<'a> {
 }
 
 impl Walk<'_> {
+    fn backup(&mut self, repo: &Repository, id: &BackupId) -> Result<()> {
+        let manifest = match manifest::read(repo, id) {
+            // A revocation, or another collector's plan forgot it since the listing.
+            Ok(None) | Err(BackupError::NotFound { .. }) => return Ok(()),
+            Ok(Some(manifest)) => manifest,
+            Err(error) => return Err(error),
+        };
+        let marked: Result<()> = manifest.disks.iter().try_for_each(|disk| self.disk(id, disk));
+        match marked {
+            // Deleted while it was walked. The pages on the way to where that ended are marked, and not all below them is: for
+            // another backup they would count as walked. So all begins anew.
+            Err(_) if !still_there(repo, id)? => Err(BackupError::Missing {
+                missing: format!("a part of backup {id}, which was deleted meanwhile"),
+                needed_by: "a collection".to_owned(),
+            }),
+            marked => marked,
+        }
+    }
+
     fn disk(&mut self, backup: &BackupId, disk: &DiskRecord) -> Result<()> {
         let shape = Shape::of(disk.size);
         match disk.root {
