@@ -161,8 +161,11 @@ impl Run<'_> {
         loop {
             let mut session = Session::open(self.to)?;
             let brought = self.in_session(&mut session, source, known);
-            // Whatever came of it, nothing of this session is on its way any more: no collector has to wait for its lease.
-            if let Err(error) = session.end() {
+            // Nothing of this session is on its way any more: no collector has to wait for its lease. But where the store did
+            // not answer, its manifest may still arrive; then a collector has to wait, and revoke it.
+            if !brought.as_ref().is_err_and(BackupError::is_retryable)
+                && let Err(error) = session.end()
+            {
                 tracing::warn!(%error, "the session could not be ended");
             }
             match brought {

@@ -4,13 +4,14 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use xenith_backup::chunk::Chunking;
+use xenith_backup::id::BackupId;
 use xenith_backup::ingest::Progress;
 use xenith_backup::keys::{Credential, KdfCost, Keyring};
 use xenith_backup::manifest::Manifest;
 use xenith_backup::mirror::{self, Look, Mirrored};
 use xenith_backup::store::{Fault, FaultyStore, MemoryStore, ObjectKey, ObjectStore};
 use xenith_backup::verify::{Level, verify};
-use xenith_backup::{BackupError, Repository, Result, gc, hold, manifest};
+use xenith_backup::{BackupError, Repository, Result, gc, hold, manifest, session};
 
 use crate::support::{Disk, MIB, backup, in_memory, noise, open, passphrase, restored, try_backup};
 
@@ -103,6 +104,34 @@ fn packs_are_moved_as_they_are_and_only_those_that_are_missing() {
     // It goes on as a repository like any other, and finds what is there.
     let own = backup(&alone, "vm", &second.bytes);
     assert_eq!(own.disks[0].stats.new_bytes, 0);
+}
+
+#[test]
+fn a_session_is_not_over_while_its_manifest_may_arrive() {
+    let (_, from) = in_memory();
+    backup(&from, "vm", &noise(1, MIB));
+    let (mirror_store, _) = made(&from);
+    for at in 0.. {
+        let faulty = Arc::new(FaultyStore::new(mirror_store.fork(), Some((Fault::Late, at))));
+        let to = open_mirror(faulty.clone()).unwrap();
+        let brought = mirror::mirror(&from, &to, Look::New, &Progress::default());
+        let sessions = session::list(&to).unwrap();
+        let ended = |id: &BackupId| sessions.iter().any(|session| session.id == *id && session.ended);
+        let before = manifest::list_ids(&to).unwrap();
+        if faulty.mutations() <= at {
+            brought.unwrap();
+            assert_eq!(before.len(), 1);
+            return;
+        }
+        // What was put off takes place.
+        for number in 0..4 {
+            hold::place(&to, &BackupId::new(number)).unwrap();
+        }
+        let late = manifest::list_ids(&to).unwrap();
+        for id in late.iter().filter(|id| !before.contains(id)) {
+            assert!(!ended(id), "write {at}: no collector waited for {id}, and it is a backup now");
+        }
+    }
 }
 
 #[test]
