@@ -232,11 +232,14 @@ fn tidy_probes(repo: &Repository) -> Result<()> {
 
 /// Merges segments that are small or mostly about packs that are gone, as many at a time as fit in memory.
 fn tidy_index(repo: &Repository) -> Result<()> {
+    // Segments before packs: a pack is stored before the segment about it, so one that is not listed then is gone. The other
+    // way round the segments of a run that is at work would count as being about packs that are gone.
+    let segments = repo.store().list("index/")?;
     let packs = index::list_packs(repo)?;
     let exists = |name: &ObjectHash| packs.binary_search_by_key(name, |pack| pack.name).is_ok();
     let (mut entries, mut worth_it) = (0, false);
     let mut chosen = Vec::new();
-    for info in repo.store().list("index/")? {
+    for info in segments {
         match index::read_segment(repo, &info.key) {
             Ok(segment) => {
                 let dead = segment.packs.iter().filter(|name| !exists(name)).count();
@@ -270,4 +273,59 @@ fn tidy_index(repo: &Repository) -> Result<()> {
         repo.store().delete(key)?;
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::{Arc, Mutex};
+
+    use xenith_common_block::MemorySource;
+
+    use super::*;
+    use crate::forward_store;
+    use crate::index::Index;
+    use crate::ingest::{self, DiskJob, Options, Progress};
+    use crate::keys::{Credential, KdfCost, Keyring};
+    use crate::store::{MemoryStore, ObjectInfo, ObjectStore};
+
+    fn backup(repo: &Repository, name: &str) {
+        let source = MemorySource::new(name.as_bytes().repeat(4096));
+        let job = DiskJob { name: name.to_owned(), source: &source, changed: None.into() };
+        ingest::backup(repo, vec![job], &Options::default(), &Progress::default()).unwrap();
+    }
+
+    /// A store in which a backup is made once, right after the packs were listed.
+    struct AfterPacks {
+        inner: Arc<MemoryStore>,
+        writer: Mutex<Option<Repository>>,
+    }
+
+    impl ObjectStore for AfterPacks {
+        forward_store!(self => self.inner; create read_range size delete describe);
+
+        fn list_each(
+            &self,
+            prefix: &str,
+            take: &mut dyn FnMut(ObjectInfo) -> Result<(), StoreError>,
+        ) -> Result<(), StoreError> {
+            self.inner.list_each(prefix, take)?;
+            let writer = if prefix == "packs/" { self.writer.lock().unwrap().take() } else { None };
+            if let Some(repo) = writer {
+                backup(&repo, "late");
+            }
+            Ok(())
+        }
+    }
+
+    #[test]
+    fn the_segments_of_a_run_that_is_at_work_stay() {
+        let (store, key) = (Arc::new(MemoryStore::new()), Credential::Passphrase("horse".to_owned()));
+        let repo = Repository::init(store.clone(), &Keyring::for_tests(), &key, KdfCost::CHEAP).unwrap();
+        backup(&repo, "early");
+        let during = AfterPacks { inner: store, writer: Mutex::new(Some(repo.clone())) };
+        tidy_index(&Repository::open(Arc::new(during), &key).unwrap()).unwrap();
+        let index = Index::load(&repo).unwrap();
+        assert!(index.orphans().is_empty(), "{:?}", index.orphans().len());
+        assert_eq!(manifest::list(&repo).unwrap().0.len(), 2, "nothing was made meanwhile");
+    }
 }
