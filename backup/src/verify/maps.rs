@@ -9,7 +9,7 @@ use crate::error::{BackupError, Result};
 use crate::format::FrameKind;
 use crate::id::ChunkId;
 use crate::index::Index;
-use crate::manifest::{DiskRecord, Manifest};
+use crate::manifest::{self, DiskRecord, Manifest};
 use crate::map::{FANOUT, Leaf, Shape, parse_inner};
 use crate::reader::ChunkReader;
 use crate::repo::Repository;
@@ -36,7 +36,14 @@ pub fn check(
     let mut walk = Walk { index, bad, reader, seen: HashMap::new() };
     for manifest in manifests {
         for disk in &manifest.disks {
-            let Some((object, detail, count)) = walk.disk(disk)? else { continue };
+            let found = walk.disk(disk);
+            // What was pruned meanwhile lacks its packs as it should.
+            if !matches!(found, Ok(None))
+                && matches!(manifest::read(repo, &manifest.id), Err(BackupError::NotFound { .. }))
+            {
+                break;
+            }
+            let Some((object, detail, count)) = found? else { continue };
             let touched = format!("{}@{}", disk.name, manifest.id);
             tracing::debug!(touched, count, "a backup is touched by damage");
             match report.problems.iter_mut().find(|problem| problem.object == object) {

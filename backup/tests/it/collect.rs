@@ -1,17 +1,17 @@
 //! Collectors and writers at the same time.
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex};
 
 use xenith_backup::gc::{self, Outcome, Plan};
 use xenith_backup::index::list_packs;
 use xenith_backup::session::{LEASE_MILLIS, Session};
-use xenith_backup::store::{MemoryStore, ObjectInfo, ObjectStore, StoreError};
+use xenith_backup::store::{MemoryStore, ObjectStore};
 use xenith_backup::verify::{Level, verify};
-use xenith_backup::{forward_store, manifest, repo::now_millis};
+use xenith_backup::{manifest, repo::now_millis};
 
 use crate::roundtrip::collect;
-use crate::support::{Disk, MIB, backup, in_memory, noise, open, restored, try_backup};
+use crate::support::{AfterListing, Disk, MIB, backup, in_memory, noise, open, restored, try_backup};
 
 fn stored(store: &MemoryStore) -> u64 {
     store.list("packs/").unwrap().iter().map(|info| info.size).sum()
@@ -150,27 +150,6 @@ fn what_a_killed_writer_left_half_written_goes() {
     assert!(restored(&repo, &kept, "vm") == noise(2, MIB));
 }
 
-/// A store in which something happens once, right after the manifests were listed.
-struct AfterListing {
-    inner: Arc<MemoryStore>,
-    then: Mutex<Option<Box<dyn FnOnce() + Send>>>,
-}
-
-impl ObjectStore for AfterListing {
-    forward_store!(self => self.inner; create read_range size delete describe);
-
-    fn list_each(
-        &self,
-        prefix: &str,
-        take: &mut dyn FnMut(ObjectInfo) -> Result<(), StoreError>,
-    ) -> Result<(), StoreError> {
-        self.inner.list_each(prefix, take)?;
-        let then = if prefix == "manifests/" { self.then.lock().unwrap().take() } else { None };
-        then.into_iter().for_each(|then| then());
-        Ok(())
-    }
-}
-
 #[test]
 fn what_only_a_run_reaches_that_commits_while_its_base_is_forgotten_stays() {
     let (store, repo) = in_memory();
@@ -189,14 +168,14 @@ fn what_only_a_run_reaches_that_commits_while_its_base_is_forgotten_stays() {
     // Between the listing and the reading of the first backup's manifest a run commits that knows the plan and takes over
     // what did not change, and another collector deletes that manifest.
     let (others, wanted) = (repo.clone(), disk.clone());
-    let then: Box<dyn FnOnce() + Send> = Box::new(move || {
+    let then = move || {
         try_backup(&others, &[("vm", &wanted.bytes, Some(wanted.changed.clone()))]).unwrap();
         let plan = gc::propose(&others, vec![first.id]).unwrap().plan;
         gc::publish(&others, &plan).unwrap();
         let outcome = gc::carry_out(&others, &plan, plan.created, 0).unwrap();
         assert!(matches!(outcome, Outcome::Done { forgotten: 1, .. }), "{outcome:?}");
-    });
-    let collector = open(Arc::new(AfterListing { inner: store, then: Mutex::new(Some(then)) })).unwrap();
+    };
+    let collector = open(AfterListing::arc(store, "manifests/", then)).unwrap();
     let outcome = gc::carry_out(&collector, &aside, aside.created, 0).unwrap();
     assert!(matches!(outcome, Outcome::Done { .. }), "{outcome:?}");
     let (left, _) = manifest::list(&repo).unwrap();

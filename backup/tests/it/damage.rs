@@ -14,7 +14,7 @@ use xenith_backup::verify::{Level, Report, verify};
 use xenith_backup::{BackupError, Repository, manifest};
 
 use crate::support::{
-    Disk, MIB, backup, in_memory, noise, open, passphrase, restored, try_backup, try_restore,
+    AfterListing, Disk, MIB, backup, in_memory, noise, open, passphrase, restored, try_backup, try_restore,
 };
 
 fn filled() -> (Arc<MemoryStore>, Vec<u8>) {
@@ -301,4 +301,23 @@ fn wrong_keys_and_strange_repositories_are_refused() {
     let text = String::from_utf8(store.read(&slot, 5000).unwrap().to_vec()).unwrap();
     hurt.overwrite(&slot, text.replace("\"memory_kib\": 8", "\"memory_kib\": 1073741824").into());
     assert!(matches!(open(hurt), Err(BackupError::WrongKey)));
+}
+
+#[test]
+fn what_is_made_and_forgotten_while_it_is_checked_is_no_damage() {
+    let (store, repo) = in_memory();
+    let first = backup(&repo, "vm", &noise(1, MIB));
+    let others = repo.clone();
+    let then = move || {
+        backup(&others, "vm", &noise(2, MIB));
+        let plan = gc::propose(&others, vec![first.id]).unwrap().plan;
+        gc::publish(&others, &plan).unwrap();
+        let outcome = gc::carry_out(&others, &plan, plan.created, 0).unwrap();
+        assert!(matches!(outcome, Outcome::Done { forgotten: 1, .. }), "{outcome:?}");
+    };
+    // Plans are listed after the index was read, and before packs and maps are looked at.
+    let during = open(AfterListing::arc(store, "plans/", then)).unwrap();
+    for repo in [during, repo] {
+        assert_eq!(verify(&repo, Level::Deep, 1).unwrap().problems, vec![]);
+    }
 }

@@ -1,6 +1,6 @@
 //! A repository in memory and disks to put in it.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 
 use xenith_backup::chunk::Chunking;
 use xenith_backup::index::Index;
@@ -9,8 +9,8 @@ use xenith_backup::keys::{Credential, KdfCost, Keyring};
 use xenith_backup::manifest::{self, Manifest};
 use xenith_backup::reader::BackupDisk;
 use xenith_backup::restore::{self, RestoreProgress, Target};
-use xenith_backup::store::{MemoryStore, ObjectStore};
-use xenith_backup::{Repository, Result};
+use xenith_backup::store::{MemoryStore, ObjectInfo, ObjectStore, StoreError};
+use xenith_backup::{Repository, Result, forward_store};
 use xenith_common_block::{ByteRange, MemorySink, MemorySource, RangeSet};
 
 pub const MIB: usize = 1 << 20;
@@ -103,5 +103,38 @@ impl Disk {
     /// What changed since the last call.
     pub fn take_changes(&mut self) -> RangeSet {
         std::mem::take(&mut self.changed)
+    }
+}
+
+/// A store in which something happens once, right after what begins with a prefix was listed.
+pub struct AfterListing {
+    inner: Arc<MemoryStore>,
+    prefix: &'static str,
+    then: Mutex<Option<Box<dyn FnOnce() + Send>>>,
+}
+
+impl AfterListing {
+    pub fn arc(
+        inner: Arc<MemoryStore>,
+        prefix: &'static str,
+        then: impl FnOnce() + Send + 'static,
+    ) -> Arc<dyn ObjectStore> {
+        let then: Box<dyn FnOnce() + Send> = Box::new(then);
+        Arc::new(Self { inner, prefix, then: Mutex::new(Some(then)) })
+    }
+}
+
+impl ObjectStore for AfterListing {
+    forward_store!(self => self.inner; create read_range size delete describe);
+
+    fn list_each(
+        &self,
+        prefix: &str,
+        take: &mut dyn FnMut(ObjectInfo) -> std::result::Result<(), StoreError>,
+    ) -> std::result::Result<(), StoreError> {
+        self.inner.list_each(prefix, take)?;
+        let then = if prefix == self.prefix { self.then.lock().unwrap().take() } else { None };
+        then.into_iter().for_each(|then| then());
+        Ok(())
     }
 }
