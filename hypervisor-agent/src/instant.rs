@@ -5,7 +5,8 @@
 //! plain VDI ──────> served, filling ────────────> served, complete ────────────> plain VDI
 //! ```
 //!
-//! A folder per disk (`state/instant/VDI`) says that it is not plain; `done` in it, that it is again. What always holds:
+//! A folder per disk (`state/instant/VDI`) says that it is not plain; `whole` in it, that all is in the VDI, and `done`, that
+//! it is plain again. What always holds:
 //! * nobody but the server reads or writes a VDI that is filling: it is held, also after a restart of the agent;
 //! * a VDI is begun only while it is new, and made all zeros before its folder is there: what the map does not know is
 //!   zero or in the backup;
@@ -13,7 +14,8 @@
 //!
 //! The servers are processes of their own ([`serve`]) and outlive the agent, as device models do; an agent finds them by
 //! their sockets. A server that died with its host is started anew by whoever asks for the disk with the repository's
-//! secrets, which are kept nowhere here; until then its VM does not start, and says why.
+//! secrets, which are kept nowhere here; until then its VM does not start, and says why. One that died after the disk was
+//! whole is needed no more: nobody asks for such a disk again.
 
 pub mod control;
 pub mod serve;
@@ -35,7 +37,7 @@ use xenith_hypervisor_agent_types::backup::RepositoryAccess;
 use xenith_hypervisor_agent_types::{Fault, FaultReason};
 
 use crate::disk::{Busy, Hold};
-use control::{Ask, Attach, DONE, LOG, MAP, Opening, Order, Status, ask, read_line, write_line};
+use control::{Ask, Attach, DONE, LOG, MAP, Opening, Order, Status, WHOLE, ask, read_line, write_line};
 
 type Result<T, E = Fault> = std::result::Result<T, E>;
 
@@ -103,6 +105,7 @@ impl Instants {
             match this.status(vdi) {
                 Some(status) if status.complete => {}
                 Some(_) => this.hold(&mut this.lock(), vdi)?,
+                None if this.is_left_whole(vdi) => {}
                 None => {
                     tracing::warn!(%vdi, "the server of a disk that is being restored is gone");
                     this.hold(&mut this.lock(), vdi)?;
@@ -140,6 +143,12 @@ impl Instants {
         self.folder(vdi).join(DONE).exists()
     }
 
+    /// Whether all of it is in the VDI and its server is gone: with its host, or before it was said that it is gone.
+    fn is_left_whole(&self, vdi: VdiId) -> bool {
+        let folder = self.folder(vdi);
+        folder.join(WHOLE).exists() && !serve::is_served(&folder)
+    }
+
     /// It is not a plain VDI.
     /// Whether a domain that has the disk has it from its server; it may be complete.
     #[must_use]
@@ -171,7 +180,7 @@ impl Instants {
         closed: impl FnOnce() -> Result<()>,
     ) -> Result<()> {
         let mut holds = self.lock();
-        if self.is_done(vdi) || self.status(vdi).is_some() {
+        if self.is_done(vdi) || self.status(vdi).is_some() || self.is_left_whole(vdi) {
             return Ok(());
         }
         self.hold(&mut holds, vdi)?;
@@ -223,7 +232,13 @@ impl Instants {
         if !self.is_begun(vdi) {
             return Ok(None);
         }
-        let status = self.status(vdi).ok_or_else(|| self.gone(vdi))?;
+        let Some(status) = self.status(vdi) else {
+            if !self.is_left_whole(vdi) {
+                return Err(self.gone(vdi));
+            }
+            self.lock().remove(&vdi);
+            return Ok(None);
+        };
         if status.complete {
             self.lock().remove(&vdi);
         }
@@ -260,17 +275,21 @@ impl Instants {
         if !self.is_begun(vdi) {
             return Ok(None);
         }
-        let Some(status) = self.status(vdi) else { return Err(self.gone(vdi)) };
-        if !status.complete {
-            return Ok(Some(status.path));
-        }
         let folder = self.folder(vdi);
-        ask(&folder, Ask::Stop).map_err(|error| io_fault("cannot stop the server of", &folder, &error))?;
+        match self.status(vdi) {
+            Some(status) if !status.complete => return Ok(Some(status.path)),
+            Some(_) => {
+                let stopped = ask(&folder, Ask::Stop);
+                stopped.map_err(|error| io_fault("cannot stop the server of", &folder, &error))?;
+            }
+            None if self.is_left_whole(vdi) => {}
+            None => return Err(self.gone(vdi)),
+        }
         let settled = File::create(folder.join(DONE)).and_then(|done| done.sync_all());
         settled
             .and_then(|()| File::open(&folder)?.sync_all())
             .map_err(|e| io_fault("cannot mark", &folder, &e))?;
-        for name in [MAP, LOG] {
+        for name in [MAP, LOG, WHOLE] {
             let _left_over = fs::remove_file(folder.join(name));
         }
         holds.remove(&vdi);

@@ -83,6 +83,8 @@ pub const EXPORT: &str = "nbd";
 pub const LOCK: &str = "lock";
 pub const MAP: &str = "map";
 pub const LOG: &str = "log";
+/// All of the disk is in the VDI, and durable there; its server may go on.
+pub const WHOLE: &str = "whole";
 /// The disk is complete and its server gone.
 pub const DONE: &str = "done";
 

@@ -7,12 +7,13 @@
 //! ```
 //!
 //! What always holds: one server per disk (a lock that dies with the process); the backup is held as long as blocks
-//! are missing. A crash is to the guest what a disk that fails is; started again, the server goes on from the map.
+//! are missing; that none is missing any more is in the disk's folder before anybody is told. A crash is to the guest what a
+//! disk that fails is; started again, the server goes on from the map.
 
 use std::fs::{File, TryLockError};
 use std::io::{self, BufReader};
 use std::os::unix::net::{UnixListener, UnixStream};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -25,7 +26,9 @@ use xenith_common_block::BlockSource;
 use xenith_hypervisor_agent_libxl::NbdDevice;
 use xenith_hypervisor_agent_types::{Fault, FaultReason};
 
-use super::control::{Ask, Attach, CONTROL, EXPORT, LOCK, MAP, Order, Ready, Status, read_line, write_line};
+use super::control::{
+    Ask, Attach, CONTROL, EXPORT, LOCK, MAP, Order, Ready, Status, WHOLE, read_line, write_line,
+};
 use crate::backup::{fault, repository};
 
 /// Copying threads: enough to hide a store's latency, few enough to leave a guest its share.
@@ -45,6 +48,7 @@ struct Serving {
     pace: Pace,
     live: Live,
     export: Export,
+    folder: PathBuf,
     path: PathBuf,
     complete: AtomicBool,
     ended: AtomicBool,
@@ -105,6 +109,14 @@ fn lock(order: &Order) -> Result<File, Fault> {
     }
 }
 
+/// Whether the server of the disk in `folder` lives, whether it answers or not.
+pub fn is_served(folder: &Path) -> bool {
+    match File::open(folder.join(LOCK)) {
+        Ok(lock) => lock.try_lock().is_err(),
+        Err(error) => error.kind() != io::ErrorKind::NotFound,
+    }
+}
+
 fn bind(order: &Order, name: &str) -> Result<UnixListener, Fault> {
     let path = order.folder.join(name);
     match std::fs::remove_file(&path) {
@@ -139,6 +151,7 @@ fn open(order: &Order, lock: File) -> Result<Serving, Fault> {
         pace: Pace { workers: COPIERS, bandwidth: order.bandwidth },
         live,
         export,
+        folder: order.folder.clone(),
         path: PathBuf::new(),
         complete: AtomicBool::new(false),
         ended: AtomicBool::new(false),
@@ -196,13 +209,16 @@ impl Serving {
     fn copy(&self) {
         loop {
             let error = match stream(&self.live, self.overlay(), self.pace) {
-                Ok(()) => break,
-                Err(error) => error,
+                Ok(()) => match self.note_whole() {
+                    Ok(()) => break,
+                    Err(error) => format!("it cannot be noted that all of the disk is there: {error}"),
+                },
+                Err(error) => xenith_backup::error::chain(&error),
             };
             if self.ended.load(Ordering::Relaxed) {
                 return;
             }
-            tracing::error!(error = xenith_backup::error::chain(&error), "copying goes on later");
+            tracing::error!(error, "copying goes on later");
             let until = std::time::Instant::now() + AGAIN;
             while std::time::Instant::now() < until && !self.ended.load(Ordering::Relaxed) {
                 std::thread::sleep(Duration::from_millis(200));
@@ -210,6 +226,12 @@ impl Serving {
         }
         self.complete.store(true, Ordering::Release);
         self.lift();
+    }
+
+    /// Nobody asks for a disk that is complete any more: what says so has to outlive us, and the host.
+    fn note_whole(&self) -> io::Result<()> {
+        File::create(self.folder.join(WHOLE))?.sync_all()?;
+        File::open(&self.folder)?.sync_all()
     }
 
     fn lift(&self) {

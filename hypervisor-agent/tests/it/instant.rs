@@ -281,6 +281,32 @@ async fn a_server_that_died_goes_on_with_what_was_flushed() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_disk_that_was_complete_when_its_host_died_is_a_plain_one() {
+    let mut scene = Scene::new().await;
+    scene.serve(0).await;
+    scene.lab.done(scene.vm, start()).await;
+    scene.tell(InstantUntil::Complete, 0).await.unwrap();
+    let mut guest = scene.guest().await;
+    guest.write(2 * MIB, &[7; 4096]);
+    guest.flush();
+    scene.bytes[2 * MIB..2 * MIB + 4096].fill(7);
+    // Its task is over, so nobody asks for the disk any more, and its backup may be forgotten.
+    kill(scene.pid(), Signal::SIGKILL).unwrap();
+    until("the server to be gone", async || control::ask(&scene.folder(), Ask::Status).is_err()).await;
+    drop(guest);
+    scene.lab.done(scene.vm, VmAction::Destroy).await;
+    scene.lab.restart().await;
+    let again = scene.tell(InstantUntil::Complete, 0).await.unwrap();
+    assert!(matches!(again, BackupReply::Restored { .. }), "{again:?}");
+    scene.lab.done(scene.vm, start()).await;
+    assert_eq!(scene.given().await, scene.image());
+    assert!(std::fs::read(scene.image()).unwrap() == scene.bytes);
+    scene.lab.done(scene.vm, VmAction::Destroy).await;
+    scene.delete().await.unwrap();
+    assert!(!scene.folder().exists());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_disk_that_is_not_wanted_any_more_is_given_up() {
     let scene = Scene::new().await;
     // A backup that is not there is no reason to touch the disk for good.
