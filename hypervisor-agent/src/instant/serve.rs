@@ -20,6 +20,7 @@ use std::time::Duration;
 
 use xenith_backup::id::BackupId;
 use xenith_backup::instant::{Live, Pace, stream};
+use xenith_backup::manifest::DiskRecord;
 use xenith_backup::nbd::{self, Disk, Export, Listener, Overlay, Stop};
 use xenith_backup::{Repository, gc, hold, manifest};
 use xenith_common_block::BlockSource;
@@ -132,15 +133,13 @@ fn open(order: &Order, lock: File) -> Result<Serving, Fault> {
     let repo = repository::open(&order.access)?;
     let name = order.folder.file_name().unwrap_or_default().to_string_lossy();
     let holder = format!("instant-{name}");
+    let map = order.folder.join(MAP);
     let opened = || -> Result<(BackupId, Live, Overlay), xenith_backup::BackupError> {
-        let (manifests, _) = gc::visible(&repo)?;
-        let (manifest, record) = manifest::find(&manifests, &format!("{}@{}", order.disk, order.backup))?;
-        // Before anything is read: no collection may take it away behind us.
-        hold::place_for(&repo, &manifest.id, &holder)?;
-        let live = Live::open(&repo, record)?;
+        let (backup, record) = found_and_held(&repo, order, &holder)?;
+        let live = Live::open(&repo, &record)?;
         let base: Arc<dyn BlockSource> = Arc::new(live.clone());
-        let overlay = Overlay::open_on(base, &order.image, &order.folder.join(MAP))?;
-        Ok((manifest.id, live, overlay))
+        let overlay = Overlay::open_on(base, &order.image, &map)?;
+        Ok((backup, live, overlay))
     };
     let (backup, live, overlay) = opened().map_err(|error| fault(&error))?;
     let export = Export { name: order.disk.clone(), disk: Disk::Writable(overlay) };
@@ -157,6 +156,32 @@ fn open(order: &Order, lock: File) -> Result<Serving, Fault> {
         ended: AtomicBool::new(false),
         _lock: lock,
     })
+}
+
+/// The backup, and its disk, with our hold on it.
+///
+/// The hold comes before the look at what there is: a plan that is published after it spares the backup, and of one that was
+/// published before, the look tells. Once blocks came in, the hold has been there, and a plan that was made while it was
+/// placed counts for nothing: the disk must go on, and its backup is hidden for as long as that plan rests.
+fn found_and_held(
+    repo: &Repository,
+    order: &Order,
+    holder: &str,
+) -> Result<(BackupId, DiskRecord), xenith_backup::BackupError> {
+    let what = format!("{}@{}", order.disk, order.backup);
+    let (all, _) = manifest::list(repo)?;
+    let (found, record) = manifest::find(&all, &what)?;
+    let begun = order.folder.join(MAP).exists();
+    hold::place_for(repo, &found.id, holder)?;
+    let is_going = || -> Result<bool, xenith_backup::BackupError> {
+        let is_gone = !manifest::list_ids(repo)?.contains(&found.id);
+        Ok(is_gone || gc::forgotten(repo)?.contains(&found.id))
+    };
+    if !begun && is_going()? {
+        hold::lift_for(repo, &found.id, holder)?;
+        return Err(xenith_backup::BackupError::NotFound { what: format!("a backup {what}") });
+    }
+    Ok((found.id, record.clone()))
 }
 
 impl Serving {

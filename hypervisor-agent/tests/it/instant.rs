@@ -8,10 +8,11 @@ use std::sync::Arc;
 
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
+use xenith_backup::id::BackupId;
 use xenith_backup::ingest::{self, Changes, DiskJob, Options, Progress};
 use xenith_backup::keys::{Credential, KdfCost, Keyring};
 use xenith_backup::store::LocalStore;
-use xenith_backup::{Repository, chunk::Chunking, hold};
+use xenith_backup::{Repository, chunk::Chunking, gc, hold};
 use xenith_common_block::MemorySource;
 use xenith_common_ids::{SrId, VdiId, VmId};
 use xenith_hypervisor_agent::instant::Launcher;
@@ -281,9 +282,31 @@ async fn a_server_that_died_goes_on_with_what_was_flushed() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_disk_goes_on_while_a_plan_rests_that_came_before_its_hold_was_seen() {
+    let scene = Scene::new().await;
+    scene.serve(HARDLY).await;
+    let RepositoryPlace::Folder { path } = &scene.access.place else { unreachable!() };
+    let (repo, backup) = (open(Path::new(path)), BackupId::parse(&scene.backup).unwrap());
+    // As a collector does that looked at the holds just before.
+    let plan = gc::propose(&repo, vec![backup]).unwrap().plan;
+    gc::publish(&repo, &plan).unwrap();
+    kill(scene.pid(), Signal::SIGKILL).unwrap();
+    until("the server to be gone", async || control::ask(&scene.folder(), Ask::Status).is_err()).await;
+    scene.tell(InstantUntil::Complete, 0).await.unwrap();
+    assert!(std::fs::read(scene.image()).unwrap() == scene.bytes);
+    // But nothing new begins from what is to be forgotten.
+    let refused = Scene { vdi: VdiId::new(), ..scene };
+    let size = VdiSize::from_bytes(41 << 20).unwrap();
+    refused.lab.execute(Command::EnsureVdi { vdi: refused.vdi, sr: refused.sr, size }).await.unwrap();
+    let fault = refused.tell(InstantUntil::Serving, 0).await.unwrap_err();
+    assert_eq!(fault.reason, FaultReason::NotFound, "{fault}");
+    assert_eq!(refused.held(), 0);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_disk_that_was_complete_when_its_host_died_is_a_plain_one() {
     let mut scene = Scene::new().await;
-    scene.serve(0).await;
+    scene.serve(SLOWLY).await;
     scene.lab.done(scene.vm, start()).await;
     scene.tell(InstantUntil::Complete, 0).await.unwrap();
     let mut guest = scene.guest().await;
