@@ -47,6 +47,24 @@ pub fn lift(repo: &Repository, id: &BackupId) -> Result<()> {
     Ok(())
 }
 
+/// Lifts a hold that somebody placed; those of programs, which need the backup, stay.
+pub fn lift_placed(repo: &Repository, id: &BackupId) -> Result<()> {
+    Ok(repo.store().delete(&key(id))?)
+}
+
+/// The programs that hold a backup.
+pub fn holders(repo: &Repository, id: &BackupId) -> Result<Vec<String>> {
+    let prefix = format!("{}.", key(id));
+    let listed = repo.store().list(&prefix)?;
+    Ok(listed.iter().filter_map(|info| info.key.as_str().strip_prefix(&prefix).map(str::to_owned)).collect())
+}
+
+/// What somebody holds, without what a program needs for a while.
+pub fn placed(repo: &Repository) -> Result<Vec<BackupId>> {
+    let listed = repo.store().list("holds/")?;
+    Ok(listed.iter().filter_map(|info| BackupId::parse(info.key.as_str().strip_prefix("holds/")?)).collect())
+}
+
 /// Everything under hold.
 pub fn list(repo: &Repository) -> Result<Vec<BackupId>> {
     let listed = repo.store().list("holds/")?;

@@ -82,7 +82,8 @@ pub fn mirror(from: &Repository, to: &Repository, look: Look, progress: &Progres
     // In the order they were made, so that they are numbered alike.
     sources.sort_by_key(|source| (source.number(), source.created, source.id));
     let (there, _) = gc::visible(to)?;
-    let held = hold::list(from)?;
+    // Not those of programs: they need the backup here, for a while, and nobody would lift theirs there.
+    let held = hold::placed(from)?;
     let mut run = Run { from, to, look, source: Source::load(from)?, progress, packs: 0, bytes: 0 };
     let mut done = Mirrored { problems, ..Mirrored::default() };
     for source in &sources {

@@ -84,7 +84,9 @@ fn packs_are_moved_as_they_are_and_only_those_that_are_missing() {
     let again = bring(&from, &to);
     assert_eq!((again.manifests.len(), again.packs), (0, 0));
     let new = try_backup(&from, &[("vm", &second.bytes, Some(second.changed.clone()))]).unwrap();
+    hold::place_for(&from, &new.id, "instant").unwrap();
     let increment = bring(&from, &to);
+    assert_eq!(hold::list(&to).unwrap(), [copy.id], "what a program needs for a while is needed there");
     assert!(increment.packs > 0 && increment.bytes < whole.bytes / 2, "{increment:?}");
     assert_eq!(bodies(&mirror_store), bodies(&store));
     assert_eq!(copy_of(&to, &new).number(), new.number());

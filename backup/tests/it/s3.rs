@@ -95,6 +95,10 @@ fn a_hold_is_lifted_on_s3() {
     xenith_backup::hold::place(&repo, &id).unwrap();
     xenith_backup::hold::place_for(&repo, &id, "instant").unwrap();
     assert_eq!(xenith_backup::hold::list(&repo).unwrap(), [id]);
+    // Who needs it goes on needing it.
+    xenith_backup::hold::lift_placed(&repo, &id).unwrap();
+    assert_eq!(xenith_backup::hold::placed(&repo).unwrap(), []);
+    assert_eq!(xenith_backup::hold::holders(&repo, &id).unwrap(), ["instant"]);
     xenith_backup::hold::lift(&repo, &id).unwrap();
     assert_eq!(xenith_backup::hold::list(&repo).unwrap(), []);
 }

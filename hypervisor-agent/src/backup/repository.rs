@@ -224,9 +224,20 @@ pub(super) fn hold(access: &RepositoryAccess, backup: &str) -> Result<BackupRepl
     held.map(|()| BackupReply::Held).map_err(|error| fault(&error))
 }
 
+/// Not for a disk that comes in from it: its VM would run on without what is still to come.
 pub(super) fn release(access: &RepositoryAccess, backup: &str) -> Result<BackupReply, Fault> {
     let (repo, id) = (open(access)?, parse(backup)?);
-    holds::lift(&repo, &id).map(|()| BackupReply::Held).map_err(|error| fault(&error))
+    let lifted = holds::lift_placed(&repo, &id).and_then(|()| holds::holders(&repo, &id));
+    let holders = lifted.map_err(|error| fault(&error))?;
+    if holders.is_empty() {
+        return Ok(BackupReply::Held);
+    }
+    let refusal = format_args!(
+        "backup {id} is still held by {}: a disk that is being restored from it needs it until all of it is there. Delete \
+         that disk, or wait; if it is gone for good, `xenith-backup hold --lift` lifts its hold, too",
+        holders.join(", ")
+    );
+    Err(Fault::new(FaultReason::WrongState, refusal))
 }
 
 pub(super) fn forget(access: &RepositoryAccess, backups: &[String]) -> Result<BackupReply, Fault> {

@@ -343,6 +343,12 @@ async fn a_disk_that_is_not_wanted_any_more_is_given_up() {
     assert!(refused.message.contains("does not know any more"), "{refused}");
     again.serve(HARDLY).await;
     assert_eq!(again.held(), 1);
+    // A person who releases the backup does not take it away from under the disk.
+    let (access, backup) = (again.access.clone(), again.backup.clone());
+    let release = Command::Backup(Box::new(BackupCommand::Hold { access, backup, held: false }));
+    let refused = again.lab.execute(release).await.unwrap_err().to_string();
+    assert!(refused.contains("still held by instant-"), "{refused}");
+    assert_eq!(again.held(), 1);
     let pid = again.pid();
     again.delete().await.unwrap();
     assert!(!again.folder().exists() && !again.image().exists());
