@@ -262,6 +262,16 @@ pub fn read_pack_footer(repo: &Repository, name: &ObjectHash, size: u64) -> Resu
     Footer::open(&opener, &tail, size)
 }
 
+/// Who stored a pack that a segment is to cover.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum By {
+    /// The session: what is in it need not be stored again.
+    Us,
+    /// Somebody before, whose run was cut short. It may be in a plan, or damaged: it is for the index to say whether what is
+    /// in it counts as stored.
+    Others,
+}
+
 /// What a session adds: chunks claimed by its threads, and packs stored but not yet in a segment.
 ///
 /// Claims of chunks whose segment is written move to disk with the segment's entries: memory stays the same
@@ -269,7 +279,8 @@ pub fn read_pack_footer(repo: &Repository, name: &ObjectHash, size: u64) -> Resu
 #[derive(Debug)]
 pub struct IndexWriter {
     claims: Vec<Mutex<HashSet<ChunkId>>>,
-    pending: Mutex<Vec<StoredPack>>,
+    pending: Mutex<Vec<(By, StoredPack)>>,
+    /// Of packs of the session's own.
     written: RwLock<Stack>,
 }
 
@@ -305,27 +316,39 @@ impl IndexWriter {
         Ok(true)
     }
 
-    /// Notes a stored pack; writes a segment when enough have come together.
+    /// Notes a pack that this session stored; writes a segment when enough have come together.
     pub fn add(&self, repo: &Repository, pack: StoredPack) -> Result<()> {
+        self.note(repo, (By::Us, pack))
+    }
+
+    /// Notes a pack that was found without a segment: one of the next covers it, and nothing in it counts as stored by this
+    /// session.
+    pub fn cover(&self, repo: &Repository, orphan: StoredPack) -> Result<()> {
+        self.note(repo, (By::Others, orphan))
+    }
+
+    fn note(&self, repo: &Repository, pack: (By, StoredPack)) -> Result<()> {
         let full = {
             let mut pending = self.pending.lock().unwrap_or_else(PoisonError::into_inner);
             pending.push(pack);
-            let entries: usize = pending.iter().map(|pack| pack.frames.len()).sum();
+            let entries: usize = pending.iter().map(|(_, pack)| pack.frames.len()).sum();
             if entries < Self::FLUSH_AT {
                 return Ok(());
             }
             std::mem::take(&mut *pending)
         };
-        write_segment(repo, &full)?;
-        let entries: Vec<IndexEntry> = full
-            .iter()
-            .flat_map(|pack| pack.frames.iter().map(|(offset, record)| IndexEntry::of(0, *offset, record)))
-            .collect();
+        let (by, packs): (Vec<By>, Vec<StoredPack>) = full.into_iter().unzip();
+        write_segment(repo, &packs)?;
+        let ours =
+            || by.iter().zip(&packs).filter(|(by, _)| **by == By::Us).flat_map(|(_, pack)| &pack.frames);
+        let entries: Vec<IndexEntry> =
+            ours().map(|(offset, record)| IndexEntry::of(0, *offset, record)).collect();
+        if entries.is_empty() {
+            return Ok(());
+        }
         self.written.write().unwrap_or_else(PoisonError::into_inner).add_run(entries)?;
-        for pack in &full {
-            pack.frames.iter().for_each(|(_, record)| {
-                self.shard(&record.id).remove(&record.id);
-            });
+        for (_, record) in ours() {
+            self.shard(&record.id).remove(&record.id);
         }
         Ok(())
     }
@@ -333,7 +356,8 @@ impl IndexWriter {
     /// Writes what is left.
     pub fn flush(&self, repo: &Repository) -> Result<()> {
         let left = std::mem::take(&mut *self.pending.lock().unwrap_or_else(PoisonError::into_inner));
-        if left.is_empty() { Ok(()) } else { write_segment(repo, &left) }
+        let packs: Vec<StoredPack> = left.into_iter().map(|(_, pack)| pack).collect();
+        if packs.is_empty() { Ok(()) } else { write_segment(repo, &packs) }
     }
 }
 
@@ -391,4 +415,44 @@ pub fn merge(
 /// Keeps the kinds apart in one byte with the codec.
 pub(crate) const fn kind_codec(kind: FrameKind, codec: Codec) -> u8 {
     (kind as u8) << 4 | codec as u8
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use super::*;
+    use crate::keys::{Credential, KdfCost, Keyring};
+    use crate::store::MemoryStore;
+
+    fn pack(name: u8, ids: impl Iterator<Item = u64>) -> StoredPack {
+        let record = |number: u64| FrameRecord {
+            id: ChunkId(*blake3::hash(&number.to_le_bytes()).as_bytes()),
+            kind: FrameKind::Chunk,
+            codec: Codec::Raw,
+            stored: 16,
+            raw: 0,
+        };
+        let frames = ids.map(|number| (HEADER_LEN as u64, record(number))).collect();
+        StoredPack { name: ObjectHash([name; 32]), size: 0, frames }
+    }
+
+    #[test]
+    fn what_a_pack_without_a_segment_holds_is_not_stored_by_the_session_that_covers_it() {
+        let key = Credential::Passphrase("horse".to_owned());
+        let store = Arc::new(MemoryStore::new());
+        let repo = Repository::init(store, &Keyring::for_tests(), &key, KdfCost::CHEAP).unwrap();
+        let (orphan, many) = (pack(1, 0..1), pack(2, 1..1 + IndexWriter::FLUSH_AT as u64));
+        let (found, own) = (orphan.frames[0].1.id, many.frames[0].1.id);
+        let writer = IndexWriter::default();
+        writer.cover(&repo, orphan).unwrap();
+        assert!(writer.claim(&own).unwrap());
+        writer.add(&repo, many).unwrap();
+        assert!(!writer.claim(&own).unwrap(), "its segment is written");
+        assert!(writer.claim(&found).unwrap(), "the pack may be about to be deleted");
+        assert!(!writer.claim(&found).unwrap(), "once");
+        let segments = repo.store().list("index/").unwrap();
+        let [segment] = &segments[..] else { panic!("{segments:?}") };
+        assert_eq!(read_segment(&repo, &segment.key).unwrap().packs.len(), 2, "it covers both");
+    }
 }

@@ -208,7 +208,7 @@ impl Run<'_> {
         bases.retain(|manifest| self.look == Look::New && !forgotten.contains(&manifest.id));
         let writer = IndexWriter::default();
         for orphan in index.orphans() {
-            writer.add(to, orphan.clone())?;
+            writer.cover(to, orphan.clone())?;
         }
         let target =
             Target { index: &index, reader: ChunkReader::new(to.clone()), doomed: &doomed, bases: &bases };

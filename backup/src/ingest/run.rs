@@ -98,7 +98,7 @@ fn attempt(
         doubt: (pages == Pages::Read).then(|| ChunkReader::new(repo.clone())),
     };
     for orphan in index.orphans() {
-        shared.writer.add(repo, orphan.clone())?;
+        shared.writer.cover(repo, orphan.clone())?;
     }
     let mut disks = match store_disks(&shared, jobs, &manifests, options) {
         Err(error) if error.is_loss() => {
