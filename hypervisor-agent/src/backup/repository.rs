@@ -212,6 +212,12 @@ pub(super) fn list(access: &RepositoryAccess) -> Result<BackupReply, Fault> {
     Ok(BackupReply::Backups { backups: backups.into_iter().take_while(fits).collect() })
 }
 
+/// Whether a backup is gone, or a plan forgets it. Whoever needs it for a while asks after the hold is placed: a plan that is
+/// published later spares what is held.
+pub(crate) fn is_going(repo: &Repository, backup: &BackupId) -> Result<bool, BackupError> {
+    Ok(gc::forgotten(repo)?.contains(backup) || !manifest::list_ids(repo)?.contains(backup))
+}
+
 fn parse(backup: &str) -> Result<BackupId, Fault> {
     BackupId::parse(backup)
         .ok_or_else(|| Fault::new(FaultReason::Invalid, format_args!("{backup:?} is not the id of a backup")))

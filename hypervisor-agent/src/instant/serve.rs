@@ -22,7 +22,7 @@ use xenith_backup::id::BackupId;
 use xenith_backup::instant::{Live, Pace, stream};
 use xenith_backup::manifest::DiskRecord;
 use xenith_backup::nbd::{self, Disk, Export, Listener, Overlay, Stop};
-use xenith_backup::{Repository, gc, hold, manifest};
+use xenith_backup::{Repository, hold, manifest};
 use xenith_common_block::BlockSource;
 use xenith_hypervisor_agent_libxl::NbdDevice;
 use xenith_hypervisor_agent_types::{Fault, FaultReason};
@@ -173,11 +173,7 @@ fn found_and_held(
     let (found, record) = manifest::find(&all, &what)?;
     let begun = order.folder.join(MAP).exists();
     hold::place_for(repo, &found.id, holder)?;
-    let is_going = || -> Result<bool, xenith_backup::BackupError> {
-        let is_gone = !manifest::list_ids(repo)?.contains(&found.id);
-        Ok(is_gone || gc::forgotten(repo)?.contains(&found.id))
-    };
-    if !begun && is_going()? {
+    if !begun && repository::is_going(repo, &found.id)? {
         hold::lift_for(repo, &found.id, holder)?;
         return Err(xenith_backup::BackupError::NotFound { what: format!("a backup {what}") });
     }
