@@ -160,7 +160,8 @@ fn choose<'a>(manifests: &'a [Manifest], which: &Which) -> Result<(&'a Manifest,
     if which.backup.is_some() && found.len() > 1 {
         return Err(OwnBackupError::Refused("several backups begin with these digits; give more".to_owned()));
     }
-    // Oldest first.
+    // The newest by its number: a clock that was ahead for a day must not bring that day back for ever.
+    found.sort_by_key(|(manifest, name)| manifest.disk(name).map_or(0, |disk| disk.number));
     found.pop().ok_or_else(|| {
         let text = "there is no backup of an orchestrator of this kind in the repository".to_owned();
         OwnBackupError::Refused(text)
@@ -240,4 +241,42 @@ fn put_in_place(data: &Path) -> Result<(), OwnBackupError> {
     fs::rename(partial.join(STORE), &store).map_err(failed("put in place", &store))?;
     synced()?;
     fs::remove_dir_all(&partial).map_err(failed("delete", &partial))
+}
+
+#[cfg(test)]
+mod tests {
+    use xenith_backup::chunk::Chunking;
+    use xenith_backup::id::BackupId;
+    use xenith_backup::manifest::{DiskRecord, DiskStats};
+
+    use super::*;
+
+    fn made(created: u64, number: u64) -> Manifest {
+        let disk = DiskRecord {
+            name: format!("{TAG}.0123456789ab"),
+            size: 0,
+            number,
+            root: None,
+            chunking: Chunking::default(),
+            stats: DiskStats::default(),
+            whole_because: None,
+        };
+        Manifest {
+            id: BackupId::new(created),
+            created,
+            host: String::new(),
+            tags: vec![],
+            disks: vec![disk],
+            origin: None,
+            attachments: vec![],
+        }
+    }
+
+    #[test]
+    fn the_newest_is_the_last_that_was_made_whatever_its_date() {
+        // As they are listed: by date.
+        let manifests = [made(10, 1), made(30, 3), made(9_000, 2)];
+        let which = Which { backup: None, disk: None };
+        assert_eq!(choose(&manifests, &which).unwrap().0.id, manifests[1].id);
+    }
 }
