@@ -101,10 +101,13 @@ impl Deps {
                 },
                 () = ctx.cancelled().cancelled(), if !asked => {
                     asked = true;
-                    // A host that does not hear it now ends the command by itself when it stops.
                     let _unheard = client.backup_cancel(operation, ctx.epoch()).await;
                 }
                 _ = tick.tick() => {
+                    if asked {
+                        // Again, for a host that did not hear it, or that had not begun.
+                        let _unheard = client.backup_cancel(operation, ctx.epoch()).await;
+                    }
                     if let Some(writer) = writer {
                         self.keep_pace(ctx, &client, (writer, &mut told)).await;
                     }
