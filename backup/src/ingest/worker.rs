@@ -234,6 +234,8 @@ impl PieceSink for Worker<'_> {
         add(&progress.stored, packed.len() as u64);
         if self.chunks.is_full() {
             self.shared.check_cancelled()?;
+            // A leaf may wait for a slow store as often as it has batches.
+            self.shared.session.renew_if_due()?;
             self.shared.data.add(&mut self.chunks)?;
             self.follow_pressure()?;
         }
