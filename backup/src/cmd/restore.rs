@@ -53,10 +53,14 @@ pub fn run(repo: &Repository, request: &Request) -> anyhow::Result<ExitCode> {
     let open = |record| BackupDisk::new(repo, Arc::clone(&index), record);
     let progress = RestoreProgress::default();
     let format = format(request);
-    if format != Format::Raw && dst.exists() {
-        if request.existing == Existing::Refuse {
-            bail!("{} exists; give --overwrite to replace it", dst.display());
-        }
+    let is_device = std::fs::metadata(dst).is_ok_and(|meta| meta.file_type().is_block_device());
+    if dst.exists() && request.existing == Existing::Refuse {
+        bail!("{} exists; give --overwrite to replace what it holds", dst.display());
+    }
+    if is_device && format != Format::Raw {
+        bail!("{} is a device, which takes a disk as it is: give --format raw, or a file", dst.display());
+    }
+    if dst.exists() && !is_device {
         std::fs::remove_file(dst)?;
     }
     let total = match format {
@@ -66,7 +70,7 @@ pub fn run(repo: &Repository, request: &Request) -> anyhow::Result<ExitCode> {
     let began = Instant::now();
     progress::show(&|| progress::of_restore(&progress, total), || -> anyhow::Result<()> {
         match format {
-            Format::Raw => raw(&open(record), request, &progress),
+            Format::Raw if is_device => onto_device(&open(record), dst, &progress),
             Format::Ova => {
                 let disks: Vec<(String, BackupDisk)> =
                     manifest.disks.iter().map(|disk| (disk.name.clone(), open(disk))).collect();
@@ -74,6 +78,7 @@ pub fn run(repo: &Repository, request: &Request) -> anyhow::Result<ExitCode> {
                 let machine = Machine { name: record.name.clone(), vcpus, memory_mib };
                 Ok(export::ova(&machine, &disks, dst, &progress)?)
             }
+            // Also raw: a file that has its name is whole, whatever ended the restore.
             format => Ok(export::disk(&open(record), dst, format, &progress)?),
         }
     })?;
@@ -97,31 +102,11 @@ pub fn run(repo: &Repository, request: &Request) -> anyhow::Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-fn raw(disk: &BackupDisk, request: &Request, progress: &RestoreProgress) -> anyhow::Result<()> {
-    let (sink, target) = open_target(&request.dst, disk.size(), request.existing)?;
+fn onto_device(disk: &BackupDisk, dst: &Path, progress: &RestoreProgress) -> anyhow::Result<()> {
+    let sink = FileSink::open(dst)?;
+    if sink.size() < disk.size() {
+        bail!("{} has {} bytes, the backup needs {}", dst.display(), sink.size(), disk.size());
+    }
     let workers = std::thread::available_parallelism().map_or(2, usize::from) + 1;
-    let result = restore::restore(disk, &sink, target, workers, progress);
-    if result.is_err() && target == Target::Blank {
-        // Half a disk must not be mistaken for a whole one.
-        let _ = std::fs::remove_file(&request.dst);
-    }
-    Ok(result?)
-}
-
-fn open_target(dst: &Path, size: u64, existing: Existing) -> anyhow::Result<(FileSink, Target)> {
-    let Ok(meta) = std::fs::metadata(dst) else {
-        return Ok((FileSink::create_new(dst, size)?, Target::Blank));
-    };
-    if existing == Existing::Refuse {
-        bail!("{} exists; give --overwrite to replace what it holds", dst.display());
-    }
-    if meta.file_type().is_block_device() {
-        let sink = FileSink::open(dst)?;
-        if sink.size() < size {
-            bail!("{} has {} bytes, the backup needs {size}", dst.display(), sink.size());
-        }
-        return Ok((sink, Target::Used));
-    }
-    std::fs::remove_file(dst)?;
-    Ok((FileSink::create_new(dst, size)?, Target::Blank))
+    Ok(restore::restore(disk, &sink, Target::Used, workers, progress)?)
 }
