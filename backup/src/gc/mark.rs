@@ -56,17 +56,19 @@ impl Live {
             reader: ChunkReader::new(repo.clone()),
             live: Self { bits: vec![0; index.table().len().div_ceil(64)] },
         };
-        // Listed until nothing is new. Another collector may delete a manifest that was listed before it is read here, after a
-        // run that took its map over has committed: what only that run reaches is in the next listing.
+        // Another collector may delete a manifest that was listed before it is read here, after a run that took its map over
+        // has committed: what only that run reaches is in a listing made after that. Where none is gone, nothing was taken over
+        // from one, and what was committed meanwhile is no concern of this mark.
         let mut walked: BTreeSet<BackupId> = forget.iter().copied().collect();
         loop {
             let mut listed = manifest::list_ids(repo)?;
             listed.retain(|id| walked.insert(*id));
-            if listed.is_empty() {
-                return Ok(walk.live);
-            }
+            let mut all_there = true;
             for id in listed {
-                walk.backup(repo, &id)?;
+                all_there &= walk.backup(repo, &id)?;
+            }
+            if all_there {
+                return Ok(walk.live);
             }
         }
     }
@@ -133,10 +135,11 @@ struct Walk<'a> {
 }
 
 impl Walk<'_> {
-    fn backup(&mut self, repo: &Repository, id: &BackupId) -> Result<()> {
+    /// `false` for one that is gone: another collector's plan forgot it since the listing.
+    fn backup(&mut self, repo: &Repository, id: &BackupId) -> Result<bool> {
         let manifest = match manifest::read(repo, id) {
-            // A revocation, or another collector's plan forgot it since the listing.
-            Ok(None) | Err(BackupError::NotFound { .. }) => return Ok(()),
+            Err(BackupError::NotFound { .. }) => return Ok(false),
+            Ok(None) => return Ok(true),
             Ok(Some(manifest)) => manifest,
             Err(error) => return Err(error),
         };
@@ -148,7 +151,7 @@ impl Walk<'_> {
                 missing: format!("a part of backup {id}, which was deleted meanwhile"),
                 needed_by: "a collection".to_owned(),
             }),
-            marked => marked,
+            marked => marked.map(|()| true),
         }
     }
 
