@@ -226,6 +226,18 @@ pub async fn replace(
     pieces.finish().await
 }
 
+/// Takes out what a repository has just forgotten: its listing does not reach back to all of that, and whoever restores would
+/// be offered what is not there.
+pub async fn take_out(db: &Db, repository: RepositoryId, forgotten: &[String]) -> Result<(), StoreError> {
+    let mut pieces = Pieces::new(db);
+    for id in forgotten {
+        if let Some(record) = db.backups.get(&(repository, id.clone())).await? {
+            pieces.add(delete_in(db, Transaction::new(), &record.value)).await?;
+        }
+    }
+    pieces.finish().await
+}
+
 /// Takes out all backups of a repository.
 pub async fn clear(db: &Db, repository: RepositoryId) -> Result<(), StoreError> {
     let mut pieces = Pieces::new(db);
@@ -326,6 +338,18 @@ mod tests {
         clear(&db, repository).await.unwrap();
         assert_eq!(ids(&db, vm, &[], 1000).await, [""; 0]);
         assert_eq!(all(&db).await.unwrap(), []);
+    }
+
+    #[tokio::test]
+    async fn what_was_forgotten_is_gone_also_where_the_listing_does_not_reach() {
+        let (db, vm, repository) = (db(), VmId::new(), RepositoryId::new());
+        list(&db, repository, &[facts(vm, "a", 10), facts(vm, "b", 20), facts(vm, "c", 30)]).await;
+        // An answer has room for the newest only.
+        list(&db, repository, &[facts(vm, "c", 30)]).await;
+        assert_eq!(ids(&db, vm, &[], 10).await, ["c", "b", "a"]);
+        take_out(&db, repository, &["a".to_owned(), "unknown".to_owned()]).await.unwrap();
+        assert_eq!(ids(&db, vm, &[], 10).await, ["c", "b"]);
+        assert_eq!(newest(&db, vm, &[]).await.unwrap(), Some(moment(30_000)));
     }
 
     #[tokio::test]

@@ -143,12 +143,15 @@ async fn act(saga: &RepositoryAct, ctx: &StepCtx<RepositoryAct>) -> Result<Strin
             tell(saga, *repository, Severity::Error, &short).await;
             Err(StepError::permanent(short))
         }
-        BackupReply::Forgotten { backups, freed, waiting } => Ok(format!(
-            "{} forgotten, {} MiB freed, {} waiting",
-            counted(backups.len(), "backup"),
-            freed >> 20,
-            counted(waiting, "plan")
-        )),
+        BackupReply::Forgotten { backups, freed, waiting } => {
+            catalogue::take_out(&saga.0.db, *repository, &backups).await?;
+            Ok(format!(
+                "{} forgotten, {} MiB freed, {} waiting",
+                counted(backups.len(), "backup"),
+                freed >> 20,
+                counted(waiting, "plan")
+            ))
+        }
         BackupReply::Held => Ok("done".to_owned()),
         other => Err(StepError::permanent(format!("the host answered something else: {other:?}"))),
     }
