@@ -1,8 +1,11 @@
 //! Files and folders of a backup as a zip or a tar.
 //!
 //! Names come from the disk and are plain components (see the parent); a path in the archive is relative and
-//! never leads out. A file that cannot be read becomes a line in the report, not an end: what can be saved is.
+//! never leads out, and no two entries have one path: names that are no text, or that archives cannot have, are made such,
+//! and told apart by a number where they become the same. A file that cannot be read becomes a line in the report, not an end:
+//! what can be saved is.
 
+use std::collections::HashMap;
 use std::io::{Read, Write};
 
 use super::{Entry, FileSystem, Kind, damaged};
@@ -159,9 +162,8 @@ fn header(entry: &Entry, kind: tar::EntryType, size: u64) -> tar::Header {
 pub fn pack<W: Write>(fs: &mut FileSystem, path: &[u8], archive: &mut Archive<W>) -> Result<Packed> {
     let mut packed = Packed::default();
     let entry = fs.entry(path)?;
-    let mut todo = vec![(path.to_vec(), entry, 0)];
-    while let Some((at, entry, depth)) = todo.pop() {
-        let name = archive_name(path, &at);
+    let mut todo = vec![(path.to_vec(), root_name(path), entry, 0)];
+    while let Some((at, name, entry, depth)) = todo.pop() {
         let result = pack_one(fs, (&at, &name, &entry), archive, &mut packed);
         let children = match result {
             Ok(children) => children,
@@ -175,24 +177,45 @@ pub fn pack<W: Write>(fs: &mut FileSystem, path: &[u8], archive: &mut Archive<W>
             packed.left_out.push(format!("{}: too deep", String::from_utf8_lossy(&at)));
             continue;
         }
-        for child in children.into_iter().rev() {
+        let mut taken = HashMap::new();
+        let first = todo.len();
+        for child in children {
             let mut below = at.clone();
             if below.last() != Some(&b'/') {
                 below.push(b'/');
             }
             below.extend_from_slice(&child.name);
-            todo.push((below, child, depth + 1));
+            let own = unique(&mut taken, component(&child.name));
+            let name = if name.is_empty() { own } else { format!("{name}/{own}") };
+            todo.push((below, name, child, depth + 1));
         }
+        // The last is taken first.
+        todo[first..].reverse();
     }
     Ok(packed)
 }
 
-/// A path in the archive: relative to the parent of what was asked for.
-fn archive_name(asked: &[u8], at: &[u8]) -> String {
-    let parent = asked.iter().rposition(|&b| b == b'/').map_or(0, |slash| slash + 1);
-    let name = String::from_utf8_lossy(&at[parent.min(at.len())..]).trim_matches('/').to_owned();
-    // Zip readers of other systems take these for separators and drives.
-    name.replace(['\\', ':'], "_")
+/// What was asked for, in the archive: its last component; nothing for all.
+fn root_name(asked: &[u8]) -> String {
+    component(asked.rsplit(|&b| b == b'/').find(|part| !part.is_empty()).unwrap_or_default())
+}
+
+/// A name as one component of a path in an archive. Zip readers of other systems take these for separators and drives.
+fn component(name: &[u8]) -> String {
+    String::from_utf8_lossy(name).replace(['\\', ':'], "_")
+}
+
+/// `name`, or with a number what none beside it has: a second entry of one name ends a zip, and replaces the first when a tar
+/// is unpacked.
+fn unique(taken: &mut HashMap<String, u32>, name: String) -> String {
+    let mut unique = name.clone();
+    while taken.contains_key(&unique) {
+        let count = taken.entry(name.clone()).or_default();
+        *count += 1;
+        unique = format!("{name}~{count}");
+    }
+    taken.insert(unique.clone(), 0);
+    unique
 }
 
 fn pack_one<W: Write>(
@@ -232,5 +255,69 @@ fn pack_one<W: Write>(
             Ok(Vec::new())
         }
         Kind::Other => Err(BackupError::Invalid("it is neither file, folder nor link".to_owned())),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use xenith_common_block::MemorySource;
+
+    use super::super::{Reader, Window};
+    use super::*;
+
+    /// One folder, whose entries hold their own names.
+    struct Odd;
+
+    const NAMES: [&[u8]; 6] = [b"\xe4.txt", b"\xf6.txt", b"a:b", b"a_b", b"a_b~1", b"plain"];
+
+    fn odd(name: &[u8], kind: Kind) -> Entry {
+        Entry { name: name.to_vec(), kind, size: name.len() as u64, mode: 0o644, modified: 0 }
+    }
+
+    impl Reader for Odd {
+        fn list(&mut self, _: &[u8], take: &mut dyn FnMut(Entry) -> Result<()>) -> Result<()> {
+            NAMES.iter().try_for_each(|name| take(odd(name, Kind::File)))
+        }
+
+        fn entry(&mut self, _: &[u8]) -> Result<Entry> {
+            Ok(odd(b"folder", Kind::Folder))
+        }
+
+        fn read(&mut self, path: &[u8], take: &mut dyn FnMut(&[u8]) -> Result<()>) -> Result<()> {
+            take(path.rsplit(|&b| b == b'/').next().unwrap())
+        }
+
+        fn link(&mut self, _: &[u8]) -> Result<Vec<u8>> {
+            Ok(Vec::new())
+        }
+    }
+
+    #[test]
+    fn names_that_become_the_same_are_told_apart() {
+        let window = Window::new(Arc::new(MemorySource::new(vec![0; 4096])));
+        let mut fs = FileSystem { reader: Box::new(Odd), window, kind: "odd" };
+        let mut archive = Archive::tar(Vec::new());
+        let packed = pack(&mut fs, b"/some/folder", &mut archive).unwrap();
+        assert!(packed.left_out.is_empty() && packed.files == 6, "{packed:?}");
+        let Archive::Tar(tar) = archive else { unreachable!("it was made as a tar") };
+        let bytes = tar.into_inner().unwrap();
+        let mut found = Vec::new();
+        for entry in tar::Archive::new(&bytes[..]).entries().unwrap() {
+            let mut entry = entry.unwrap();
+            let mut content = Vec::new();
+            entry.read_to_end(&mut content).unwrap();
+            found.push((entry.path().unwrap().display().to_string(), content));
+        }
+        let names = ["\u{fffd}.txt", "\u{fffd}.txt~1", "a_b", "a_b~1", "a_b~1~1", "plain"];
+        let mut expected = vec![("folder/".to_owned(), Vec::new())];
+        expected.extend(names.iter().zip(NAMES).map(|(name, own)| (format!("folder/{name}"), own.to_vec())));
+        assert_eq!(found[1..], expected[1..]);
+        // A second entry of one name would end it.
+        let mut archive = Archive::zip(Vec::new());
+        let packed = pack(&mut fs, b"/", &mut archive).unwrap();
+        assert!(packed.left_out.is_empty() && packed.files == 6, "{packed:?}");
+        archive.finish().unwrap();
     }
 }
