@@ -1,6 +1,6 @@
 //! The import itself.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -56,7 +56,8 @@ pub fn import(
     told: &mut dyn FnMut(&Outcome),
 ) -> Result<Vec<Outcome>> {
     let (found, problems) = scan(root)?;
-    let names = disk_names(&found);
+    let (there, _) = gc::visible(repo)?;
+    let names = disk_names(&found, names_before(&found, &there));
     let mut outcomes = Vec::new();
     let mut tell = |outcome: Outcome| {
         told(&outcome);
@@ -152,8 +153,26 @@ fn key(old: &OldBackup, disk: &OldDisk) -> String {
     format!("{}/{}", old.vm_uuid, disk.uuid)
 }
 
-/// The name of each disk, the same for all its restore points: labels as they were last, made unique.
-fn disk_names(found: &[OldBackup]) -> BTreeMap<String, String> {
+/// What disks were called when their restore points were imported before.
+fn names_before(found: &[OldBackup], there: &[Manifest]) -> BTreeMap<String, String> {
+    let imported: HashMap<BackupId, &Manifest> =
+        there.iter().filter_map(|manifest| Some((manifest.origin?, manifest))).collect();
+    let mut names = BTreeMap::new();
+    // Oldest first: the latest name counts.
+    for old in found {
+        let Some(manifest) = imported.get(&old.origin()) else { continue };
+        if manifest.disks.len() == old.disks.len() {
+            let named = old.disks.iter().zip(&manifest.disks);
+            names.extend(named.map(|(disk, record)| (key(old, disk), record.name.clone())));
+        }
+    }
+    names
+}
+
+/// The name of each disk, the same for all its restore points: the one that it has, or its label as it was last, made
+/// unique. Two VMs may be called the same: one that comes later must not get the name of the other, and with it the other's
+/// place in every rule.
+fn disk_names(found: &[OldBackup], mut names: BTreeMap<String, String>) -> BTreeMap<String, String> {
     let plain = |text: &str| -> String {
         text.chars()
             .map(|c| if c.is_control() || matches!(c, '@' | '=' | ',') { '-' } else { c })
@@ -169,13 +188,22 @@ fn disk_names(found: &[OldBackup]) -> BTreeMap<String, String> {
             labels.insert(key(old, disk), (old.vm_uuid.clone(), plain(label)));
         }
     }
-    let mut names = BTreeMap::new();
+    let mut taken: HashSet<String> = names.values().cloned().collect();
     let mut used: HashMap<String, usize> = HashMap::new();
     for (key, (vm, label)) in labels {
+        if names.contains_key(&key) {
+            continue;
+        }
         let base = format!("{}.{label}", plain(vms.get(vm.as_str()).copied().unwrap_or("vm")));
         let count = used.entry(base.clone()).or_default();
-        *count += 1;
-        names.insert(key, if *count == 1 { base } else { format!("{base}.{count}") });
+        let name = loop {
+            *count += 1;
+            let name = if *count == 1 { base.clone() } else { format!("{base}.{count}") };
+            if taken.insert(name.clone()) {
+                break name;
+            }
+        };
+        names.insert(key, name);
     }
     names
 }
@@ -253,5 +281,36 @@ impl Library {
             self.searched.push(folder);
         }
         self.by_id.get(id).cloned()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn old(vm_uuid: &str, created: u64) -> OldBackup {
+        let disk = OldDisk { label: "system".to_owned(), uuid: "disk".to_owned(), vhd: PathBuf::new() };
+        OldBackup {
+            vm: "web".to_owned(),
+            vm_uuid: vm_uuid.to_owned(),
+            created,
+            disks: vec![disk],
+            unusable: None,
+            metadata: String::new(),
+        }
+    }
+
+    #[test]
+    fn a_vm_of_the_same_name_does_not_get_the_name_of_what_is_there() {
+        let first = [old("b", 1)];
+        let before = disk_names(&first, BTreeMap::new());
+        assert_eq!(before["b/disk"], "web.system");
+        // Its id comes first, and it has the same label.
+        let both = [old("b", 1), old("a", 2), old("c", 3)];
+        let names = disk_names(&both, before);
+        assert_eq!(
+            (&*names["b/disk"], &*names["a/disk"], &*names["c/disk"]),
+            ("web.system", "web.system.2", "web.system.3")
+        );
     }
 }
