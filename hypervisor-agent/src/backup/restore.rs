@@ -129,7 +129,7 @@ mod tests {
         let job = DiskJob { name: "web".to_owned(), source: &source, changed };
         let made = ingest::backup(&repo, vec![job], &Options::default(), &Progress::default()).unwrap();
         let id = made.id.to_string();
-        let held = |holder: &str| open_held(&repo, (&id, "web"), holder.to_owned());
+        let held = |holder: &str| open_held(&repo, (id.as_str(), "web"), holder.to_owned());
 
         // A collector that looked at the holds before ours was there.
         let plan = gc::propose(&repo, vec![made.id]).unwrap().plan;

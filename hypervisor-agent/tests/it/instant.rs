@@ -295,12 +295,14 @@ async fn a_disk_goes_on_while_a_plan_rests_that_came_before_its_hold_was_seen() 
     scene.tell(InstantUntil::Complete, 0).await.unwrap();
     assert!(std::fs::read(scene.image()).unwrap() == scene.bytes);
     // But nothing new begins from what is to be forgotten.
+    let served = scene.vdi;
     let refused = Scene { vdi: VdiId::new(), ..scene };
     let size = VdiSize::from_bytes(41 << 20).unwrap();
     refused.lab.execute(Command::EnsureVdi { vdi: refused.vdi, sr: refused.sr, size }).await.unwrap();
     let fault = refused.tell(InstantUntil::Serving, 0).await.unwrap_err();
     assert_eq!(fault.reason, FaultReason::NotFound, "{fault}");
     assert_eq!(refused.held(), 0);
+    refused.lab.execute(Command::DeleteVdi { vdi: served, sr: refused.sr }).await.unwrap();
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
