@@ -5,7 +5,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use xenith_backup::gc::{self, Outcome};
+use xenith_backup::gc::{self, Outcome, Proposal};
 use xenith_backup::id::BackupId;
 use xenith_backup::keys::{self, Credential, KdfCost, Keyring};
 use xenith_backup::manifest::{self, Manifest};
@@ -305,10 +305,23 @@ pub(super) fn prune(
     pruned().map_err(|error| fault(&error))
 }
 
+/// What forgetting `ids` takes, without those that are held by then: marking takes minutes, and who holds a backup meanwhile,
+/// or restores it, has it hidden from them for as long as a plan rests that names it.
+fn proposed(repo: &Repository, mut ids: Vec<BackupId>) -> Result<Proposal, BackupError> {
+    loop {
+        let proposal = gc::propose(repo, ids.clone())?;
+        let held = holds::list(repo)?;
+        ids.retain(|id| !held.contains(id));
+        if ids.len() == proposal.plan.forget.len() {
+            return Ok(proposal);
+        }
+    }
+}
+
 /// Publishes a plan that forgets `ids` and carries out those that are due. Another host may do the same meanwhile.
 fn collect(repo: &Repository, ids: Vec<BackupId>) -> Result<BackupReply, BackupError> {
-    let backups = ids.iter().map(ToString::to_string).collect();
-    let proposal = gc::propose(repo, ids)?;
+    let proposal = proposed(repo, ids)?;
+    let backups = proposal.plan.forget.iter().map(ToString::to_string).collect();
     if !proposal.plan.packs.is_empty() || !proposal.plan.forget.is_empty() {
         gc::publish(repo, &proposal.plan)?;
     }
@@ -350,6 +363,7 @@ pub(super) fn verify(access: &RepositoryAccess, level: Level) -> Result<BackupRe
 #[cfg(test)]
 mod tests {
     use xenith_backup::manifest::{DiskRecord, DiskStats};
+    use xenith_backup::store::MemoryStore;
 
     use super::*;
 
@@ -388,6 +402,22 @@ mod tests {
             let kept: Vec<BackupId> = kept.map(|decision| decision.id).collect();
             assert_eq!(kept, newest, "{policy:?}");
         }
+    }
+
+    #[test]
+    fn what_is_held_by_then_is_not_forgotten() {
+        let key = Credential::Passphrase("pass".to_owned());
+        let (store, ring) = (Arc::new(MemoryStore::new()), Keyring::create(Chunking::default()));
+        let repo = Repository::init(store, &ring, &key, KdfCost::CHEAP).unwrap();
+        let made = |number: u64| {
+            let manifest = backup(number, "web.xvda.1", number);
+            manifest::commit(&repo, &manifest).unwrap();
+            manifest.id
+        };
+        let (old, held) = (made(1), made(2));
+        // Between the rules' decision and the end of the marking.
+        holds::place_for(&repo, &held, "restore-1").unwrap();
+        assert_eq!(proposed(&repo, vec![old, held]).unwrap().plan.forget, [old]);
     }
 
     #[test]
