@@ -27,6 +27,8 @@ use crate::upkeep;
 const NAME: &str = "xenith-vm.json";
 /// Entries of an index read at a time: more than most questions need.
 const PAGE: usize = 32;
+/// How far clocks of hosts may be ahead of ours.
+const AHEAD: time::Duration = time::Duration::hours(1);
 /// Says in the store that the index by VM is there.
 const INDEXED: &str = "backups by vm";
 
@@ -172,18 +174,27 @@ pub async fn of_vm(
     }
 }
 
-/// When the newest backup of a VM was made. No repositories named: in any.
+/// Whether a backup can be of that time. One that is dated ahead is of a host whose clock was: that it is new is not known,
+/// and would be believed until its date has passed.
+#[must_use]
+pub fn is_past(created: OffsetDateTime, now: OffsetDateTime) -> bool {
+    created <= now + AHEAD
+}
+
+/// When the newest backup of a VM was made, as of `now`. No repositories named: in any.
 pub async fn newest(
     db: &Db,
     vm: VmId,
     repositories: &[RepositoryId],
+    now: OffsetDateTime,
 ) -> Result<Option<OffsetDateTime>, StoreError> {
     let mut after = None;
     loop {
         let (page, next) = places(db, vm, after).await?;
         let wanted = |of: &RepositoryId| repositories.is_empty() || repositories.contains(of);
-        if let Some((created, ..)) = page.into_iter().find(|(_, of, _)| wanted(of)) {
-            return Ok(Some(moment(created)));
+        let mut dated = page.into_iter().map(|(created, of, _)| (moment(created), of));
+        if let Some((created, _)) = dated.find(|(created, of)| wanted(of) && is_past(*created, now)) {
+            return Ok(Some(created));
         }
         after = next;
         if after.is_none() {
@@ -293,6 +304,10 @@ mod tests {
         }
     }
 
+    fn later() -> OffsetDateTime {
+        OffsetDateTime::now_utc()
+    }
+
     async fn ids(db: &Db, vm: VmId, repositories: &[RepositoryId], most: usize) -> Vec<String> {
         let found = of_vm(db, vm, repositories, most).await.unwrap();
         found.into_iter().map(|record| record.facts.id).collect()
@@ -312,9 +327,9 @@ mod tests {
         assert_eq!(ids(&db, vm, &[], 10).await, ["d", "c", "b", "a"]);
         assert_eq!(ids(&db, vm, &[], 2).await, ["d", "c"]);
         assert_eq!(ids(&db, vm, &[near], 10).await, ["c", "a"]);
-        assert_eq!(newest(&db, vm, &[near]).await.unwrap(), Some(moment(30_000)));
-        assert_eq!(newest(&db, vm, &[RepositoryId::new()]).await.unwrap(), None);
-        assert_eq!(newest(&db, VmId::new(), &[]).await.unwrap(), None);
+        assert_eq!(newest(&db, vm, &[near], later()).await.unwrap(), Some(moment(30_000)));
+        assert_eq!(newest(&db, vm, &[RepositoryId::new()], later()).await.unwrap(), None);
+        assert_eq!(newest(&db, VmId::new(), &[], later()).await.unwrap(), None);
         // What the repository does not list any more is gone, with its place and its verdict.
         let at = OffsetDateTime::UNIX_EPOCH;
         let proof = BackupProof { at, answered: true, said: String::new(), seconds: 1, ports: vec![] };
@@ -322,6 +337,17 @@ mod tests {
         list(&db, far, &[facts(vm, "b", 20)]).await;
         assert_eq!(ids(&db, vm, &[], 10).await, ["c", "b", "a"]);
         assert_eq!(db.proofs.all().await.unwrap().0, []);
+    }
+
+    #[tokio::test]
+    async fn a_date_that_is_still_to_come_makes_no_backup_the_newest() {
+        let (db, vm, repository) = (db(), VmId::new(), RepositoryId::new());
+        let day = 86_400;
+        list(&db, repository, &[facts(vm, "a", 10 * day), facts(vm, "ahead", 400 * day)]).await;
+        let on = async |days: u64| newest(&db, vm, &[], moment(days * day * 1000)).await.unwrap();
+        assert_eq!(on(11).await, Some(moment(10 * day * 1000)));
+        assert_eq!(on(401).await, Some(moment(400 * day * 1000)));
+        assert!(is_past(moment(60_000), moment(0)), "clocks are not that equal");
     }
 
     #[tokio::test]
@@ -349,7 +375,7 @@ mod tests {
         assert_eq!(ids(&db, vm, &[], 10).await, ["c", "b", "a"]);
         take_out(&db, repository, &["a".to_owned(), "unknown".to_owned()]).await.unwrap();
         assert_eq!(ids(&db, vm, &[], 10).await, ["c", "b"]);
-        assert_eq!(newest(&db, vm, &[]).await.unwrap(), Some(moment(30_000)));
+        assert_eq!(newest(&db, vm, &[], later()).await.unwrap(), Some(moment(30_000)));
     }
 
     #[tokio::test]
@@ -369,9 +395,9 @@ mod tests {
             let record = record(repository, &facts(vm, &format!("{n:04}"), n));
             db.backups.put(&(repository, record.facts.id.clone()), &record).await.unwrap();
         }
-        assert_eq!(newest(&db, vm, &[]).await.unwrap(), None);
+        assert_eq!(newest(&db, vm, &[], later()).await.unwrap(), None);
         ensure_index(&db).await.unwrap();
-        assert_eq!(newest(&db, vm, &[]).await.unwrap(), Some(moment(149_000)));
+        assert_eq!(newest(&db, vm, &[], later()).await.unwrap(), Some(moment(149_000)));
         ensure_index(&db).await.unwrap();
         assert_eq!(ids(&db, vm, &[], 1000).await.len(), 150);
     }

@@ -65,7 +65,7 @@ pub async fn unprotected(app: &App, older_than: Option<Duration>) -> Result<Vec<
     loop {
         let page = app.db.vms.page(after, AT_ONCE).await.map_err(|e| store_error(&e))?;
         for vm in page.records.into_iter().filter(|vm| wanted(&vm.value)) {
-            let newest = catalogue::newest(&app.db, vm.key, &[]).await.map_err(|e| store_error(&e))?;
+            let newest = catalogue::newest(&app.db, vm.key, &[], now).await.map_err(|e| store_error(&e))?;
             if let Some(why) = judge(Known { covered: covered.contains(&vm.key), newest }, older_than, now) {
                 found.push(UnprotectedVm { vm: vm.key, name: vm.value.spec.name.to_string(), why, newest });
             }

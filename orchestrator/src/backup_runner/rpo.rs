@@ -76,7 +76,7 @@ impl Rpo {
                 still.insert(vm, *until);
                 continue;
             }
-            let newest = catalogue::newest(&app.db, vm, &settings.repositories).await;
+            let newest = catalogue::newest(&app.db, vm, &settings.repositories, now).await;
             let newest = newest.map_err(|e| store_error(&e))?;
             let born = app.views.vm(vm).map_or(now, |record| record.created).max(job.value.created);
             let until = newest.unwrap_or(born) + allowed;

@@ -6,14 +6,16 @@
 use std::collections::{BTreeSet, HashMap};
 use std::time::{Duration, Instant};
 
+use time::OffsetDateTime;
 use xenith_common_ids::VmId;
 use xenith_orchestrator_types::event::Severity;
 use xenith_orchestrator_types::{ApiError, Reason};
 
 use super::{WHO, note};
 use crate::app::App;
+use crate::catalogue;
 use crate::errors::store_error;
-use crate::model::StandbyRecord;
+use crate::model::{BackupRecord, HeldBackup, StandbyRecord};
 
 /// After a try that failed, the same backup is not tried again for so long.
 const AGAIN: Duration = Duration::from_secs(600);
@@ -35,9 +37,17 @@ impl Tried {
 /// The backup that it should be brought to now.
 async fn due(app: &App, record: &StandbyRecord) -> Result<Option<String>, ApiError> {
     let newest = if record.automatic { app.newest_for(record).await? } else { None };
-    let held = record.holds.as_ref();
-    let is_newer = |created| held.is_none_or(|held| created > held.created);
-    Ok(newest.filter(|newest| is_newer(newest.created)).map(|newest| newest.facts.id))
+    let now = OffsetDateTime::now_utc();
+    let is_newer = |newest: &BackupRecord| is_newer(record.holds.as_ref(), newest, now);
+    Ok(newest.filter(is_newer).map(|newest| newest.facts.id))
+}
+
+/// What is held may be dated ahead, by a clock that was: then any other is newer.
+fn is_newer(held: Option<&HeldBackup>, newest: &BackupRecord, now: OffsetDateTime) -> bool {
+    held.is_none_or(|held| {
+        newest.created > held.created
+            || (newest.facts.id != held.backup && !catalogue::is_past(held.created, now))
+    })
 }
 
 /// Tells of one that runs, which none should: its host started it by itself when it came back, or it was replaced by force.
@@ -81,4 +91,42 @@ pub(super) async fn follow(app: &App, tried: &mut Tried) -> Result<(), ApiError>
         }
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use xenith_common_ids::RepositoryId;
+    use xenith_hypervisor_agent_types::backup::BackupFacts;
+
+    use super::*;
+
+    #[test]
+    fn a_standby_that_holds_a_backup_of_tomorrow_follows_that_of_today() {
+        let at = |day: i64| OffsetDateTime::UNIX_EPOCH + time::Duration::days(day);
+        let newest = |day: i64| BackupRecord {
+            repository: RepositoryId::new(),
+            created: at(day),
+            definition: None,
+            facts: BackupFacts {
+                id: day.to_string(),
+                created: 0,
+                host: String::new(),
+                tags: vec![],
+                disks: vec![],
+                attachments: vec![],
+                held: false,
+            },
+        };
+        let held = |day: i64| HeldBackup { backup: day.to_string(), created: at(day), disks: vec![] };
+        for (name, holds, found, expected) in [
+            ("nothing is held", None, 10, true),
+            ("the same", Some(10), 10, false),
+            ("a newer one", Some(9), 10, true),
+            ("an older one, after a prune", Some(10), 9, false),
+            ("one of a year ahead", Some(400), 10, true),
+        ] {
+            let holds = holds.map(held);
+            assert_eq!(is_newer(holds.as_ref(), &newest(found), at(11)), expected, "{name}");
+        }
+    }
 }
