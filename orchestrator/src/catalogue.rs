@@ -29,6 +29,8 @@ const NAME: &str = "xenith-vm.json";
 const PAGE: usize = 32;
 /// How far clocks of hosts may be ahead of ours.
 const AHEAD: time::Duration = time::Duration::hours(1);
+/// Backups of a VM that are looked at for the newest one whose date is not ahead.
+pub const DATED_AHEAD: usize = 64;
 /// Says in the store that the index by VM is there.
 const INDEXED: &str = "backups by vm";
 

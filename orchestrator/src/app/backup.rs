@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 
 use async_trait::async_trait;
+use time::OffsetDateTime;
 use xenith_common_ids::{RepositoryId, SagaId};
 use xenith_orchestrator_api::backup::BackupApi;
 use xenith_orchestrator_api::{Call, Sight};
@@ -103,12 +104,12 @@ impl App {
         };
         let (sees, may) = (call.caller.sight(Permission::View), call.caller.sight(permission));
         let newest_of = backup.strip_suffix("@latest");
-        let mut found = self.candidates(of, newest_of.map(|vm| (vm, 1))).await?;
+        let mut found = self.candidates(of, newest_of.map(|vm| (vm, catalogue::DATED_AHEAD))).await?;
         found.retain(|record| self.sees_backup(&sees, record));
         match newest_of {
             Some(vm) => {
                 found.retain(|record| is_of(record, vm));
-                found.sort_by(by_age);
+                found.sort_by(by_newness(OffsetDateTime::now_utc()));
                 found.drain(..found.len().saturating_sub(1));
             }
             None => found.retain(|record| !backup.is_empty() && record.facts.id.starts_with(backup)),
@@ -177,6 +178,12 @@ fn api_backup(record: BackupRecord, repository_name: String, proof: Option<Backu
 /// The older first. Of one second, ids tell, which begin with the time.
 fn by_age(one: &BackupRecord, other: &BackupRecord) -> std::cmp::Ordering {
     (one.created, &one.facts.id).cmp(&(other.created, &other.facts.id))
+}
+
+/// The same, and before all others those that are dated ahead: which of them is the newest, nobody knows.
+fn by_newness(now: OffsetDateTime) -> impl Fn(&BackupRecord, &BackupRecord) -> std::cmp::Ordering {
+    let is_past = move |record: &BackupRecord| catalogue::is_past(record.created, now);
+    move |one, other| is_past(one).cmp(&is_past(other)).then_with(|| by_age(one, other))
 }
 
 /// Whether it is a backup of the VM with this name or id.
@@ -286,5 +293,35 @@ impl BackupApi for App {
 
     async fn restore(&self, call: &Call, request: RestoreBackup) -> Result<TaskStarted, ApiError> {
         self.restore_backup(call, request).await
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use xenith_hypervisor_agent_types::backup::BackupFacts;
+
+    use super::*;
+
+    #[test]
+    fn the_latest_is_not_the_one_of_next_year() {
+        let at = |day: i64| OffsetDateTime::UNIX_EPOCH + time::Duration::days(day);
+        let made = |day: i64| BackupRecord {
+            repository: RepositoryId::new(),
+            created: at(day),
+            definition: None,
+            facts: BackupFacts {
+                id: format!("{day:04}"),
+                created: 0,
+                host: String::new(),
+                tags: vec![],
+                disks: vec![],
+                attachments: vec![],
+                held: false,
+            },
+        };
+        let mut found = [made(10), made(400), made(9), made(399)];
+        found.sort_by(by_newness(at(11)));
+        let order: Vec<&str> = found.iter().map(|record| record.facts.id.as_str()).collect();
+        assert_eq!(order, ["0399", "0400", "0009", "0010"]);
     }
 }

@@ -26,8 +26,6 @@ use crate::sagas::standby_switch::{Falling, Switch};
 
 /// With up to so much to copy, a checkpoint is worth it where the SR cannot share blocks, too.
 const LITTLE: u64 = 1 << 30;
-/// Backups that are looked at for one with a date that is not ahead.
-const DATED_AHEAD: usize = 64;
 
 /// A network card whose network the standby's pool does not have.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -293,7 +291,7 @@ impl App {
 
     /// The newest backup that a standby could be brought to. One that is dated ahead would be that until its date has passed.
     pub(crate) async fn newest_for(&self, record: &StandbyRecord) -> Result<Option<BackupRecord>, ApiError> {
-        let found = catalogue::of_vm(&self.db, record.of, &[record.repository], DATED_AHEAD).await;
+        let found = catalogue::of_vm(&self.db, record.of, &[record.repository], catalogue::DATED_AHEAD).await;
         let (found, now) = (found.map_err(|e| store_error(&e))?, OffsetDateTime::now_utc());
         Ok(found.into_iter().find(|backup| catalogue::is_past(backup.created, now)))
     }
