@@ -20,6 +20,8 @@ mod ring;
 mod seals;
 mod slot;
 
+use std::collections::VecDeque;
+
 use crate::crypto::Secret32;
 use crate::error::{BackupError, Result};
 use crate::id::{RepoId, unhex};
@@ -31,8 +33,9 @@ pub use slot::{KdfCost, Slot};
 
 /// Slots and rings are small; more than this is an attack.
 const SMALL_OBJECT: u64 = 1 << 20;
-/// Slots tried before giving up: each may cost a second of Argon2.
-const MAX_SLOTS: usize = 64;
+/// Slots read before giving up, half of them the newest, half the oldest. Who may only add must not shut others out with a few
+/// dozen that open for nobody; that each of these may cost a second of Argon2 is slow, and ends.
+const MAX_SLOTS: usize = 4096;
 /// Ends the name of a ring for writers.
 const WRITERS: &str = "-writers";
 
@@ -155,7 +158,7 @@ fn put_slot(store: &dyn ObjectStore, slot: &Slot) -> Result<ObjectKey> {
 pub fn open(store: &dyn ObjectStore, repo: &RepoId, credential: &Credential) -> Result<Keys> {
     let mut found: Option<Keys> = None;
     let mut fits = false;
-    for (key, slot) in slots(store)? {
+    for (key, slot) in from_both_ends(slots(store)?) {
         let Some(mek) = slot.open(repo, credential)? else { continue };
         fits = true;
         for (number, ring) in rings(store, repo, &mek)? {
@@ -174,12 +177,28 @@ pub fn open(store: &dyn ObjectStore, repo: &RepoId, credential: &Credential) -> 
     found.ok_or_else(|| if fits { BackupError::damaged("keyring", lost) } else { BackupError::WrongKey })
 }
 
+/// The first and the last in turn: what somebody has put in between, or at one end, comes last.
+fn from_both_ends<T>(items: Vec<T>) -> impl Iterator<Item = T> {
+    let (mut items, mut from_front) = (VecDeque::from(items), false);
+    std::iter::from_fn(move || {
+        from_front = !from_front;
+        if from_front { items.pop_front() } else { items.pop_back() }
+    })
+}
+
 /// All slots, newest first. A slot that cannot be read is skipped and logged: another may still open.
 pub fn slots(store: &dyn ObjectStore) -> Result<Vec<(ObjectKey, Slot)>> {
     let mut listed = store.list("keys/")?;
     listed.sort_by_key(|info| std::cmp::Reverse(info.modified));
+    if listed.len() > MAX_SLOTS {
+        tracing::warn!(
+            slots = listed.len(),
+            "there are more key slots than anybody made; those between are not tried"
+        );
+        listed.drain(MAX_SLOTS / 2..listed.len() - MAX_SLOTS / 2);
+    }
     let mut slots = Vec::new();
-    for info in listed.into_iter().take(MAX_SLOTS) {
+    for info in listed {
         let body = match store.read(&info.key, SMALL_OBJECT) {
             Err(StoreError::TooLarge { size, .. }) => {
                 tracing::warn!(slot = %info.key, size, "a key slot is damaged");
@@ -259,6 +278,31 @@ mod tests {
         add_slot(&store, &repo, &keys.mek, &file, KdfCost::CHEAP).unwrap();
         assert_eq!(open(&store, &repo, &file).unwrap().mek, keys.mek);
         assert!(matches!(open(&store, &RepoId([9; 16]), &pass("one")), Err(BackupError::WrongKey)));
+    }
+
+    #[test]
+    fn nobody_is_shut_out_by_slots_that_somebody_adds() {
+        let store = MemoryStore::new();
+        let ring = Keyring::create(Chunking::default());
+        let repo = ring.repo();
+        let junk = || {
+            for _ in 0..80 {
+                let other = Credential::KeyFile(Secret32::random());
+                add_slot(&store, &repo, &Secret32::random(), &other, KdfCost::CHEAP).unwrap();
+            }
+        };
+        store.set_clock(1000);
+        create(&store, &ring, &pass("one"), KdfCost::CHEAP).unwrap();
+        store.set_clock(2000);
+        junk();
+        let keys = open(&store, &repo, &pass("one")).unwrap();
+        // Also one that is neither the first nor the last.
+        store.set_clock(3000);
+        add_slot(&store, &repo, &keys.mek, &pass("two"), KdfCost::CHEAP).unwrap();
+        store.set_clock(4000);
+        junk();
+        assert_eq!(open(&store, &repo, &pass("two")).unwrap().mek, keys.mek);
+        assert!(matches!(open(&store, &repo, &pass("three")), Err(BackupError::WrongKey)));
     }
 
     #[test]
