@@ -146,7 +146,8 @@ pub(crate) fn number_for(manifests: &[Manifest], name: &str, copied: Option<u64>
     let later = |created| manifests.iter().any(|m| m.created > created && m.disk(name).is_some());
     match copied {
         Some(created) if later(created) => highest(created),
-        _ => highest(u64::MAX) + 1,
+        // Where somebody wrote the highest there is, dates go on deciding.
+        _ => highest(u64::MAX).saturating_add(1),
     }
 }
 
@@ -313,5 +314,37 @@ fn run_workers(shared: &Shared<'_>, work: &DiskWork<'_>, count: usize) -> Result
     match failure.into_inner().unwrap_or_else(std::sync::PoisonError::into_inner) {
         Some(error) => Err(error),
         None => Ok(()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::chunk::Chunking;
+    use crate::id::BackupId;
+    use crate::manifest::DiskStats;
+
+    #[test]
+    fn the_highest_number_of_all_makes_no_later_backup_the_oldest() {
+        let made = |number: u64| Manifest {
+            id: BackupId::new(1),
+            created: 1,
+            host: String::new(),
+            tags: vec![],
+            disks: vec![DiskRecord {
+                name: "vm".to_owned(),
+                size: 0,
+                number,
+                root: None,
+                chunking: Chunking::default(),
+                stats: DiskStats::default(),
+                whole_because: None,
+            }],
+            origin: None,
+            attachments: vec![],
+        };
+        assert_eq!(number_for(&[made(7)], "vm", None), 8);
+        assert_eq!(number_for(&[made(7), made(u64::MAX)], "vm", None), u64::MAX);
+        assert_eq!(number_for(&[made(7)], "other", None), 1);
     }
 }
