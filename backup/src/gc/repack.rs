@@ -5,15 +5,18 @@
 
 use serde::Serialize;
 
-use super::{Live, published};
+use super::{Live, PackUse, published};
 use crate::error::Result;
 use crate::format::FrameKind;
 use crate::id::ObjectHash;
-use crate::index::{Index, IndexWriter, Location, pack_key};
+use crate::index::{Index, IndexWriter, Location, PackInfo, pack_key};
 use crate::packer::{Batch, PackLimits, Packer, Pressure};
 use crate::reader::ChunkReader;
 use crate::repo::Repository;
 use crate::session::Session;
+
+/// Stored bytes that one run moves at most: where each of their chunks lies is kept in memory, 64 MiB for chunks of 24 KiB.
+const AT_ONCE: u64 = 16 << 30;
 
 /// What was moved.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize)]
@@ -34,12 +37,7 @@ pub fn repack(repo: &Repository, share: u64) -> Result<Repacked> {
     let lost =
         |name: &ObjectHash| plans.iter().any(|plan| plan.packs.contains(name)) || index.is_spoilt(name);
     let uses = live.pack_use(&index, &lost)?;
-    let poor: Vec<bool> = index
-        .packs()
-        .iter()
-        .zip(&uses)
-        .map(|(pack, used)| used.needed && used.live_bytes * 100 < pack.size * share && !lost(&pack.name))
-        .collect();
+    let poor = poor_packs(index.packs(), &uses, share, &lost);
     let mut done = Repacked { packs: poor.iter().filter(|poor| **poor).count(), ..Repacked::default() };
     if done.packs > 0 {
         let places = places_to_move(&index, &live, &poor, &lost)?;
@@ -47,6 +45,23 @@ pub fn repack(repo: &Repository, share: u64) -> Result<Repacked> {
     }
     session.end()?;
     Ok(done)
+}
+
+/// The packs that are worth it, as many as one run takes on; the next one finds the others.
+fn poor_packs(
+    packs: &[PackInfo],
+    uses: &[PackUse],
+    share: u64,
+    lost: &dyn Fn(&ObjectHash) -> bool,
+) -> Vec<bool> {
+    let mut left = AT_ONCE;
+    let mut is_poor = |(pack, used): (&PackInfo, &PackUse)| {
+        let is_poor = used.needed && used.live_bytes * 100 < pack.size * share && !lost(&pack.name);
+        let fits = is_poor && used.live_bytes <= left;
+        left -= if fits { used.live_bytes } else { 0 };
+        fits
+    };
+    packs.iter().zip(uses).map(&mut is_poor).collect()
 }
 
 /// Live frames that lie in poor or lost packs only, in pack order.
@@ -113,4 +128,21 @@ fn move_all(repo: &Repository, session: &Session, places: &[Location], done: &mu
         result.map_err(|error| data.take_failure().or_else(|| maps.take_failure()).unwrap_or(error))
     })?;
     writer.flush(repo)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn one_run_takes_on_no_more_than_it_can_remember() {
+        let pack = |number: u8| PackInfo { name: ObjectHash([number; 32]), size: 12 << 30, modified: 0 };
+        let used = |live_bytes: u64| PackUse { needed: live_bytes > 0, live_bytes, all_bytes: 12 << 30 };
+        let packs: Vec<PackInfo> = (0..5).map(pack).collect();
+        let uses = [used(5 << 30), used(0), used(11 << 30), used(5 << 30), used(5 << 30)];
+        let lost = |name: &ObjectHash| name.0[0] == 0;
+        assert_eq!(poor_packs(&packs, &uses, 50, &lost), [false, false, false, true, true]);
+        let none = |_: &ObjectHash| false;
+        assert_eq!(poor_packs(&packs, &uses, 100, &none), [true, false, true, false, false]);
+    }
 }
