@@ -83,7 +83,7 @@ impl Storage {
     }
 
     /// Somebody else is about to write the VDI.
-    pub(super) fn forget_mark(&self, vdi: VdiId) -> Result<()> {
+    pub(crate) fn forget_mark(&self, vdi: VdiId) -> Result<()> {
         self.marks.as_ref().map_or(Ok(()), |marks| marks.forget(vdi))
     }
 

@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use time::OffsetDateTime;
 use tokio::sync::Semaphore;
-use xenith_common_ids::{DomId, IncarnationId, OperationId, VmId};
+use xenith_common_ids::{DomId, IncarnationId, OperationId, VdiId, VmId};
 use xenith_hypervisor_agent_api::Snapshotted;
 use xenith_hypervisor_agent_backend::{Hypervisor, HypervisorError, Start};
 use xenith_hypervisor_agent_storage::Taking;
@@ -21,6 +21,7 @@ use crate::journal::{By, Journal, JournalError, Phase, Reaching, Run, VmRecord};
 use crate::migration::StreamCount;
 use crate::vm::domain_spec::Resolver;
 use crate::vm::leases::Memory;
+use crate::vm::snapshot::blocking;
 use crate::vm::state::{AfterDeath, Ended, Mode, Settled, Up};
 
 /// The hands of all owners.
@@ -104,7 +105,12 @@ impl Driver {
         self.in_journal(move |journal| journal.save(&record)).await
     }
 
-    pub async fn forget(&self, vm: VmId) -> Result<(), Fault> {
+    /// Whoever gets its disks may run on another host, which nobody here hears of: what they hold is not known from now on.
+    pub async fn forget(&self, record: &VmRecord) -> Result<(), Fault> {
+        let vdis: Vec<VdiId> = record.spec.get().disks.iter().map(|disk| disk.vdi).collect();
+        let storage = self.resolver.storage.clone();
+        blocking(move || vdis.into_iter().try_for_each(|vdi| storage.forget_mark(vdi))).await?;
+        let vm = record.vm;
         self.in_journal(move |journal| journal.remove(vm)).await
     }
 

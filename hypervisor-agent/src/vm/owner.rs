@@ -354,7 +354,7 @@ impl Owner {
             };
             return Err(Fault::new(FaultReason::WrongState, format_args!("the VM is {now}; {first}")));
         }
-        self.shared.driver.forget(self.vm()).await?;
+        self.shared.driver.forget(&self.record).await?;
         self.forgotten = true;
         // Before the answer: who defines it again at once must not be removed with it.
         self.shared.publisher.remove(self.vm());

@@ -332,6 +332,20 @@ async fn a_disk_that_was_complete_when_its_host_died_is_a_plain_one() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_a_disk_holds_is_not_known_any_more_when_its_vm_has_left() {
+    let scene = Scene::new().await;
+    let (access, backup) = (scene.access.clone(), scene.backup.clone());
+    let follow = BackupCommand::Follow { access, backup, disk: "web-1".into(), vdi: scene.vdi };
+    scene.lab.execute(Command::Backup(Box::new(follow))).await.unwrap();
+    assert!(std::fs::read(scene.image()).unwrap() == scene.bytes);
+    let mark = scene.lab.config.state.join("standby").join(format!("{}.json", scene.vdi));
+    assert!(mark.exists(), "the next backup is written by what differs");
+    // On another host it may be written by whatever runs there.
+    scene.lab.vm(scene.vm, VmAction::Forget).await.unwrap();
+    assert!(!mark.exists());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_disk_that_is_not_wanted_any_more_is_given_up() {
     let scene = Scene::new().await;
     // A backup that is not there is no reason to touch the disk for good.
