@@ -169,7 +169,10 @@ fn judge(repo: &Repository, plan: &Plan) -> Result<Plan> {
     let planned =
         |name: &ObjectHash| plan.packs.contains(name) || plans.iter().any(|other| other.packs.contains(name));
     let held = hold::list(repo)?;
-    let forget: Vec<BackupId> = plan.forget.iter().filter(|id| !held.contains(id)).copied().collect();
+    // A revocation is no backup, and stays whoever names it: without it the session that it ended could commit after all.
+    let is_revoked = |id: &BackupId| matches!(manifest::read(repo, id), Ok(None));
+    let forget: Vec<BackupId> =
+        plan.forget.iter().filter(|id| !held.contains(id) && !is_revoked(id)).copied().collect();
     let (index, live) = Live::load(repo, &forget)?;
     let mut spared: Vec<ObjectHash> = Vec::new();
     index.table().groups(|rows, entries| {

@@ -183,3 +183,19 @@ fn what_only_a_run_reaches_that_commits_while_its_base_is_forgotten_stays() {
     assert!(restored(&repo, &left[0], "vm") == disk.bytes);
     assert_eq!(verify(&repo, Level::Deep, 1).unwrap().problems, vec![]);
 }
+
+#[test]
+fn a_revocation_stays_whoever_wants_it_forgotten() {
+    let (store, repo) = in_memory();
+    store.set_clock(now_millis());
+    let session = Session::open(&repo).unwrap();
+    let kept = backup(&repo, "vm", &noise(1, MIB));
+    let plan = gc::propose(&repo, vec![session.id()]).unwrap().plan;
+    gc::publish(&repo, &plan).unwrap();
+    let later = plan.created + 2 * LEASE_MILLIS;
+    let outcome = gc::carry_out(&repo, &plan, later, 0).unwrap();
+    assert!(matches!(outcome, Outcome::Done { forgotten: 0, .. }), "{outcome:?}");
+    let mut late = kept;
+    late.id = session.id();
+    assert!(manifest::commit(&repo, &late).is_err(), "a session that nobody waited for committed");
+}
