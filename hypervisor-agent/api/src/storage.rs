@@ -246,7 +246,8 @@ impl From<&Snapshotted> for wire::Snapshotted {
     fn from(made: &Snapshotted) -> Self {
         Self {
             snapshots: made.snapshots.iter().map(Into::into).collect(),
-            paused_ms: u32::try_from(made.paused.as_millis()).unwrap_or(u32::MAX),
+            // Of one that stood at all, at least 1.
+            paused_ms: u32::try_from(made.paused.as_micros().div_ceil(1000)).unwrap_or(u32::MAX),
             consistency: match made.quiesced.consistency {
                 Consistency::CrashConsistent => wire::Consistency::Unspecified,
                 Consistency::FilesystemConsistent => wire::Consistency::Filesystem,
