@@ -202,6 +202,14 @@ fn start_error(error: &AgentClientError) -> StepError {
     }
 }
 
+/// Of a start of a VM that the saga has made: every run of it is the saga's to end.
+fn touched(error: StepError) -> StepError {
+    match error {
+        StepError::Untouched { message, source } => StepError::Permanent { message, source },
+        other => other,
+    }
+}
+
 impl Deps {
     #[must_use]
     pub fn new(db: Db) -> Self {
@@ -382,6 +390,17 @@ impl Deps {
         Ok(())
     }
 
+    /// As [`Self::start`], of a VM that the saga has made. Its host may have started it by itself since it was defined, and
+    /// forgets none that runs: what takes the step back ends that run, too, or nothing behind it could be taken back.
+    async fn start_made<S: Saga>(
+        &self,
+        ctx: &StepCtx<S>,
+        at: (HostId, VmId),
+        incarnation: IncarnationId,
+    ) -> Result<(), StepError> {
+        self.start(ctx, at, incarnation).await.map_err(touched)
+    }
+
     async fn ensure_vdi<S: Saga>(
         &self,
         ctx: &StepCtx<S>,
@@ -490,6 +509,17 @@ fn host_removed(host: HostId) -> StepError {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_run_that_another_began_is_ended_only_where_the_vm_itself_is_the_sagas() {
+        for (reason, is_anothers) in [(FaultReason::WrongState, true), (FaultReason::NoMemory, false)] {
+            let refused = || start_error(&AgentClientError::Refused(Fault::new(reason, "it runs already")));
+            assert_eq!(matches!(refused(), StepError::Untouched { .. }), is_anothers, "{reason:?}");
+            let of_ours = touched(refused());
+            assert!(matches!(of_ours, StepError::Permanent { .. }), "{of_ours:?}");
+            assert_eq!(of_ours.to_string(), refused().to_string());
+        }
+    }
 
     #[test]
     fn how_long_it_still_takes_is_told_once_it_is_known() {

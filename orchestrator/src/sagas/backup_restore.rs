@@ -215,7 +215,11 @@ pub(super) async fn forget(saga: &BackupRestore, ctx: &StepCtx<BackupRestore>) -
 
 async fn start(saga: &BackupRestore, ctx: &StepCtx<BackupRestore>) -> Result<(), StepError> {
     let Some(incarnation) = ctx.params().start else { return Ok(()) };
-    saga.0.start(ctx, (ctx.params().host, vm(ctx)?.id), incarnation).await
+    let (host, Vm { id, new }) = (ctx.params().host, vm(ctx)?);
+    match new {
+        Some(_) => saga.0.start_made(ctx, (host, *id), incarnation).await,
+        None => saga.0.start(ctx, (host, *id), incarnation).await,
+    }
 }
 
 pub(super) async fn power_off(saga: &BackupRestore, ctx: &StepCtx<BackupRestore>) -> Result<(), StepError> {

@@ -122,7 +122,7 @@ async fn forget(saga: &VmCreate, ctx: &StepCtx<VmCreate>) -> Result<(), StepErro
 async fn start(saga: &VmCreate, ctx: &StepCtx<VmCreate>) -> Result<(), StepError> {
     let Params { vm, record, start, .. } = ctx.params();
     let Some(incarnation) = *start else { return Ok(()) };
-    saga.0.start(ctx, (record.host, *vm), incarnation).await
+    saga.0.start_made(ctx, (record.host, *vm), incarnation).await
 }
 
 async fn power_off(saga: &VmCreate, ctx: &StepCtx<VmCreate>) -> Result<(), StepError> {

@@ -208,7 +208,7 @@ async fn forget(saga: &ImportUpload, ctx: &StepCtx<ImportUpload>) -> Result<(), 
 async fn start(saga: &ImportUpload, ctx: &StepCtx<ImportUpload>) -> Result<(), StepError> {
     let UploadParams { vm, record, .. } = ctx.params();
     let incarnation = IncarnationId::from_uuid(ctx.derived_uuid("incarnation"));
-    saga.0.start(ctx, (record.host, *vm), incarnation).await
+    saga.0.start_made(ctx, (record.host, *vm), incarnation).await
 }
 
 async fn power_off(saga: &ImportUpload, ctx: &StepCtx<ImportUpload>) -> Result<(), StepError> {

@@ -548,7 +548,7 @@ async fn forget(saga: &ImportVsphere, ctx: &Ctx) -> Result<(), StepError> {
 async fn start(saga: &ImportVsphere, ctx: &Ctx) -> Result<(), StepError> {
     let VsphereParams { vm, record, .. } = ctx.params();
     let incarnation = IncarnationId::from_uuid(ctx.derived_uuid("incarnation"));
-    saga.0.start(ctx, (record.host, *vm), incarnation).await
+    saga.0.start_made(ctx, (record.host, *vm), incarnation).await
 }
 
 async fn power_off(saga: &ImportVsphere, ctx: &Ctx) -> Result<(), StepError> {
