@@ -39,6 +39,9 @@ use crate::fleet::{Changed, Fleet};
 use crate::gathered::Gathered;
 use crate::model::{HostRecord, VmRecord};
 
+/// How far the read model is, is told so often where nothing of it changes: much else is written to the store, and who asks
+/// what is ahead does not go through all of that, and asks for nothing that the store has forgotten.
+const TOLD_EVERY: Duration = Duration::from_secs(1);
 /// Rows made under one look at what is intended: who asks for a record meanwhile waits for a fraction of that.
 const ROWS: usize = 256;
 
@@ -228,6 +231,7 @@ impl Views {
                 event = watches.hosts.next() => self.note(event, Self::note_hosts),
                 event = watches.pools.next() => self.note(event, Self::note_pools),
                 event = watches.vdis.next() => self.note(event, Self::note_vdis),
+                () = tokio::time::sleep(TOLD_EVERY) => Missed::Nothing,
             };
             if missed == Missed::Something {
                 watches = self.read_again(db).await;

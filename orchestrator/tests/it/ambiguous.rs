@@ -5,12 +5,13 @@ use xenith_common_ids::{PoolId, VdiId};
 use xenith_hypervisor_agent_sim::SimHypervisor;
 use xenith_orchestrator_api::{backup, pool, vdi, vm};
 use xenith_orchestrator_client::Client;
+use xenith_orchestrator_store::{Keyspace, Transaction};
 use xenith_orchestrator_types::pool::CreatePool;
 use xenith_orchestrator_types::vdi::Vdi;
 use xenith_orchestrator_types::{ApiError, Binding, Reason, Role, Scope};
 
 use crate::admins::{backup_of, call, done, somebody, two_pools};
-use crate::harness::{Installation, api_error};
+use crate::harness::{Installation, api_error, until};
 
 async fn ambiguous(who: &Client, method: &str, params: Value) -> ApiError {
     let error = api_error(call(who, method, params.clone()).await);
@@ -117,5 +118,24 @@ async fn a_vdi_is_found_by_its_name_as_soon_as_it_is_recorded() {
         let found = call(&all.admin, "vdi.get", named).await.unwrap();
         assert_eq!(found["id"], json!(second.id));
     }
+    all.stop().await;
+}
+
+/// The read model is behind with none of it.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_name_is_looked_up_however_much_else_is_written() {
+    let all = Installation::start().await;
+    let (store, sessions) = (&all.orchestrator.as_ref().unwrap().app.db.store, Keyspace::new("session"));
+    // Together more than the store remembers for those who watch.
+    for _ in 0..80 {
+        let other = Transaction::new().put(sessions, "none", vec![b' '; 1_000_000]);
+        store.commit(other).await.unwrap();
+    }
+    store.commit(Transaction::new().delete(sessions, "none")).await.unwrap();
+    until("it is told that there is none", async || {
+        let error = api_error(call(&all.admin, "vdi.get", json!({ "vdi": "data" })).await);
+        (error.reason() == Reason::NotFound).then_some(())
+    })
+    .await;
     all.stop().await;
 }
