@@ -166,7 +166,8 @@ impl App {
     }
 
     async fn ha_remove(&self, (host, vm): (HostId, VmId), client: &AgentClient) {
-        for action in [VmAction::Destroy, VmAction::Forget] {
+        // Memory that it has saved of it goes with disks which the other host has written since.
+        for action in [VmAction::Destroy, VmAction::DiscardSuspended, VmAction::Forget] {
             let command = Command::Vm { vm, action };
             let envelope = Envelope { operation: OperationId::new(), epoch: self.fleet.epoch(), command };
             let problem = match timeout(REMOVE_WITHIN, client.execute(&envelope)).await {

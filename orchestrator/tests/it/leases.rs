@@ -146,3 +146,38 @@ async fn the_lease_of_a_suspended_vm_is_its_hosts_as_long_as_that_is_heard() {
     assert_eq!(data(&all).await.leased_to.map(|lease| lease.host), Some(xen1));
     all.stop().await;
 }
+
+/// It was suspended in the moment in which its host died, so another one starts it: nobody can tell the first one anything
+/// of it by then.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_a_fenced_host_has_saved_of_a_vm_ends_when_it_is_back() {
+    let mut all = sharing().await;
+    let (xen1, xen2) = (id(&all, "xen1").await, id(&all, "xen2").await);
+    web(&all).await;
+    done::<vm::Start>(&all, json!({ "vm": "web-1" })).await;
+    done::<vm::Suspend>(&all, json!({ "vm": "web-1" })).await;
+    becomes(&all, Power::Suspended).await;
+    let (web_1, disk) = (all.vm("web-1").await.id, data(&all).await.id);
+    all.hosts[0].stop_agent().await;
+    all.release().await;
+    let db = Db::open(&all.folder().join("data/store")).unwrap();
+    db.vms.modify(&web_1, |record| record.host = xen2).await.unwrap();
+    db.vdis.modify(&disk, |record| record.host = xen2).await.unwrap();
+    let fenced =
+        FencedRecord { proof: Proof::Lease, at: OffsetDateTime::now_utc(), moved: BTreeSet::from([web_1]) };
+    let record = HaHostRecord { fenced: Some(fenced), ..HaHostRecord::default() };
+    db.ha_hosts.put(&xen1, &record).await.unwrap();
+    drop(db);
+    all.come_back().await;
+    all.wait_host("xen2", HostStatus::Connected).await;
+
+    all.hosts[0].start_agent().await;
+    let kept = &all.orchestrator.as_ref().unwrap().app.db.ha_hosts;
+    until("xen1 to be a host again", async || {
+        let found = kept.get(&xen1).await.unwrap();
+        found.is_none_or(|kept| kept.value.fenced.is_none()).then_some(())
+    })
+    .await;
+    until("the disk to be free", async || data(&all).await.leased_to.is_none().then_some(())).await;
+    all.stop().await;
+}
