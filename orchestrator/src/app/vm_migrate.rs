@@ -264,13 +264,13 @@ impl App {
         let title = self.title_of(&migration);
         let Migration { found, to, run, wish, going, bandwidth, .. } = migration;
         let record = &found.value;
+        let commit = self.takes_in(Transaction::new(), to).await?;
         self.promise(to, wish.memory);
         // A host may have a newer one than an orchestrator that was restored from a backup.
         let on_host = self.fleet.vm(found.key).map_or(0, |(_, seen)| seen.definition);
         let definition = record.definition.max(on_host);
         let held = VmRecord { held_by: Some(saga), definition, ..record.clone() };
-        let hold = self.db.vms.update_in(Transaction::new(), &found, &held);
-        let hold = self.db.hosts.require_in(hold, &to, Expect::Present);
+        let hold = self.db.vms.update_in(commit, &found, &held);
         let hold = self.with_copies(hold, &going, (to, saga));
         let rest = if run.is_some() { Rest::Sent } else { Rest::Off };
         let params = Params {
@@ -292,6 +292,20 @@ impl App {
             hold,
         )
         .await
+    }
+
+    /// Adds to what begins a move that the host takes VMs in. It was chosen from what the read model knew, and an evacuation has
+    /// begun many moves since. A host that goes off says so in its record first, and then waits for the moves that it finds:
+    /// either it finds this one, or there is none.
+    async fn takes_in(&self, commit: Transaction, to: HostId) -> Result<Transaction, ApiError> {
+        let found = self.db.hosts.get(&to).await.map_err(|e| store_error(&e))?;
+        match found.filter(|found| !found.value.maintenance) {
+            Some(found) => Ok(self.db.hosts.require_in(commit, &to, Expect::At(found.revision))),
+            None => Err(ApiError::new(
+                Reason::Conflict,
+                "the host that was chosen takes no VMs any more: it is in maintenance by now, or was removed; try again",
+            )),
+        }
     }
 
     /// One move of a plan, if it can still be made as it was planned.

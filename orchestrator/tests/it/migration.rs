@@ -159,3 +159,21 @@ async fn what_speaks_against_it_is_said_before() {
     assert!(vms.len() == 2 && vms.iter().all(|vm| vm["error"].is_string()), "{plan}");
     all.stop().await;
 }
+
+/// What a host is chosen from is a moment old, and in an evacuation older than that.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn no_vm_begins_to_move_to_a_host_that_has_just_gone_into_maintenance() {
+    let all = sharing().await;
+    let xen2 = id(&all, "xen2").await;
+    web(&all).await;
+    let hosts = &all.orchestrator.as_ref().unwrap().app.db.hosts;
+    let there = of(json!({ "vm": "web-1", "host": "xen2" }));
+    for _ in 0..20 {
+        hosts.modify(&xen2, |record| record.maintenance = true).await.unwrap();
+        let refused = api_error(all.admin.call::<vm::Migrate>(&there).await);
+        assert!([Reason::Conflict, Reason::NoPlacement].contains(&refused.reason()), "{refused}");
+        hosts.modify(&xen2, |record| record.maintenance = false).await.unwrap();
+        until("xen2 to take VMs again", async || all.admin.plan::<vm::Migrate>(&there).await.ok()).await;
+    }
+    all.stop().await;
+}
