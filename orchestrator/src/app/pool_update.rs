@@ -292,8 +292,10 @@ impl App {
             let order = Order { vm, name, from, to: to.host, to_name };
             match self.move_by_plan(call, saga, &order, along).await {
                 Ok(_) => return Ok(Some(saga)),
-                // Its SRs and networks come back with its agent.
-                Err(error) if error.reason() == Reason::NoPlacement && Instant::now() < deadline => {}
+                // Its SRs and networks come back with its agent, and its record is written meanwhile.
+                Err(error)
+                    if matches!(error.reason(), Reason::NoPlacement | Reason::Conflict)
+                        && Instant::now() < deadline => {}
                 Err(error) => return Err(error),
             }
             tokio::time::sleep(LOOK_EVERY).await;
