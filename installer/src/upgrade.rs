@@ -40,6 +40,9 @@ const RECORDED: &str = "etc/xenith/installed.toml";
 /// In a system that came by an upgrade from one that could be reached: the address of that one.
 const HAD_ADDRESS: &str = "/boot/xenith-had-address";
 
+/// Until the next start: the running system was found good. The disk with the boot menu may be lost after that.
+const FOUND_GOOD: &str = "/run/xenith/found-good";
+
 /// The system that the new one takes its settings from.
 #[derive(Debug, Clone, Copy)]
 pub struct Old<'a> {
@@ -243,7 +246,20 @@ pub enum Verdict {
 #[must_use]
 pub fn still_on_trial() -> bool {
     let state = |slot| BootState::read(Path::new(ESP)).map(|state| state.judge(slot));
-    here().and_then(|(_, running)| state(running)).map_or(true, |boot| boot == Boot::OnTrial)
+    is_on_trial(Path::new(FOUND_GOOD), || here().and_then(|(_, running)| state(running)))
+}
+
+/// The boot menu is not asked of a system that was found good: VMs run on it, and its disk may not answer any more.
+fn is_on_trial(found_good: &Path, boot: impl FnOnce() -> Result<Boot, BootStateError>) -> bool {
+    !found_good.exists() && boot().map_or(true, |boot| boot == Boot::OnTrial)
+}
+
+/// What cannot be noted is said: the boot menu has it.
+fn note_good(found_good: &Path, say: &mut dyn FnMut(&str)) {
+    let folder = found_good.parent().map_or(Ok(()), fs::create_dir_all);
+    if let Err(error) = folder.and_then(|()| fs::write(found_good, "")) {
+        say(&format!("cannot write {}: {error}", found_good.display()));
+    }
 }
 
 /// Waits for health, then writes down what the boot menu has to know.
@@ -280,6 +296,7 @@ pub fn boot_good(say: &mut dyn FnMut(&str)) -> Result<Verdict, BootStateError> {
         state.good = running;
         state.trial = None;
         state.write(esp)?;
+        note_good(Path::new(FOUND_GOOD), say);
         say(&format!(
             "the system in slot {} is healthy and is the one that starts from now on",
             running.as_str()
@@ -421,6 +438,18 @@ mod tests {
         assert!(not_tried(&state(trial(Used::No))).unwrap().contains("slot b was not tried"));
         assert_eq!(not_tried(&state(trial(Used::Yes))), None);
         assert_eq!(not_tried(&state(None)), None);
+    }
+
+    #[test]
+    fn a_system_that_was_found_good_is_left_running_without_its_boot_menu() {
+        let dir = tempfile::tempdir().unwrap();
+        let found_good = dir.path().join("run/found-good");
+        let lost = || BootState::read(Path::new("/nonexistent")).map(|_| Boot::Ordinary);
+        assert!(is_on_trial(&found_good, lost), "one that cannot tell did not come up");
+        assert!(is_on_trial(&found_good, || Ok(Boot::OnTrial)));
+        assert!(!is_on_trial(&found_good, || Ok(Boot::Ordinary)));
+        note_good(&found_good, &mut |problem| panic!("{problem}"));
+        assert!(!is_on_trial(&found_good, lost));
     }
 
     #[test]
