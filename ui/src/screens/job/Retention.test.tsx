@@ -8,7 +8,7 @@ import { page, serious, show, type Answers } from '../../testing/show';
 import { Retention } from './Retention';
 
 const job = { id: 'j', name: 'nightly', repositories: ['r'], keep: { daily: 2 } } as unknown as BackupJob;
-const backup = (vm: string, day: number, repository = 'r') => ({ id: `${vm}-${day}`, vm_name: vm, repository, repository_name: repository === 'r' ? 'main' : 'other', created: `2026-01-0${day}T02:00:00Z`, held: false, disks: [] }) as unknown as Backup;
+const backup = (vm: string, day: number, repository = 'r') => ({ id: `${vm}-${day}`, vm: `id of ${vm}`, vm_name: vm, repository, repository_name: repository === 'r' ? 'main' : 'other', created: `2026-01-0${day}T02:00:00Z`, held: false, disks: [] }) as unknown as Backup;
 
 /** The newest backups are those of `web-1`; `db-1` is behind them. */
 const answers: Answers = {
@@ -35,6 +35,14 @@ describe('what a job keeps', () => {
     expect(await screen.findByRole('option', { name: 'db-1 · main' })).toBeTruthy();
     await waitFor(() => expect(shown.calls('backup.list').at(-1)).toMatchObject({ vm: 'db-1', repository: 'r' }));
     expect(shown.address()).toContain('find=db');
+  });
+
+  it('is worked out of what is no VM, too: the orchestrator itself', async () => {
+    const own = (day: number, name = 'orchestrator-1') => ({ ...backup(name, day), vm: null });
+    const all = [own(2), own(1), own(3, 'orchestrator-12'), backup('orchestrator-1', 3)];
+    const answer: Answers = { 'backup.list': ({ vm, filter }) => page(vm ? [] : filter === 'vm:"orchestrator-1"' ? all : all.slice(0, 2)) };
+    await show(<Retention job={job} />, { answers: answer, at: '/jobs/j?tab=keeps' });
+    expect(await screen.findByText('The rules keep 2 of 2; the others go at the next run. Nothing is done from here.')).toBeTruthy();
   });
 
   it('says when there is nothing yet', async () => {

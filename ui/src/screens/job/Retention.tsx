@@ -19,16 +19,18 @@ import { decide } from './retention';
 /** Backups of one VM in one repository compete; others do not. */
 interface Series {
   label: string;
-  vm: string;
+  name: string;
+  /** Backups of the orchestrator itself, and those that others have made, are of none: their name is a disk's. */
+  ofVm: boolean;
   repository: string;
 }
 
 /** Of which VMs and repositories these backups are. */
 function seriesOf(backups: Backup[], repositories: string[]): Series[] {
   const found = new Map<string, Series>();
-  for (const { vm_name: vm, repository, repository_name } of backups.filter(({ repository }) => repositories.includes(repository))) {
-    const label = `${vm} · ${repository_name}`;
-    found.set(label, { label, vm, repository });
+  for (const { vm, vm_name: name, repository, repository_name } of backups.filter(({ repository }) => repositories.includes(repository))) {
+    const label = `${name} · ${repository_name}`;
+    found.set(label, { label, name, ofVm: !!vm, repository });
   }
   return [...found.values()].sort((a, b) => a.label.localeCompare(b.label));
 }
@@ -66,10 +68,13 @@ export function Retention({ job }: { job: BackupJob }) {
 function Keeps({ series, job }: { series: Series; job: BackupJob }) {
   const { t } = useTranslation();
   const format = useFormat();
-  const read = useAll('backup.list', { vm: series.vm, repository: series.repository });
+  const { name, ofVm, repository } = series;
+  const read = useAll('backup.list', ofVm ? { vm: name, repository } : { filter: `vm:${quoted(name)}`, repository });
   if (read.isPending) return <Loading lines={4} />;
   if (!read.data) return <Failed error={read.error} retry={() => void read.refetch()} />;
-  const kept = decide(read.data, job.keep ?? {});
+  // The filter finds parts of names, and VMs too.
+  const own = ofVm ? read.data : read.data.filter(({ vm, vm_name }) => !vm && vm_name === name);
+  const kept = decide(own, job.keep ?? {});
   const goes = kept.filter(({ because }) => because.length === 0).length;
   return (
     <>
