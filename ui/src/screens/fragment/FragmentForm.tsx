@@ -35,11 +35,11 @@ export default function FragmentForm() {
 function Change({ reference }: { reference: string }) {
   const read = useRead('fragment.get', { fragment: reference });
   const [held, hold] = useState<FragmentContents>();
-  const { data, isFetching } = read;
-  // Not what was read long ago: a change of it would bring that back.
+  const { data, isFetching, isError } = read;
+  // Not what was read long ago: a change of it would bring that back. Where it cannot be read again, that is all there is.
   useEffect(() => {
-    if (data && !isFetching) hold((before) => before ?? data);
-  }, [data, isFetching]);
+    if (data && !isFetching && !isError) hold((before) => before ?? data);
+  }, [data, isFetching, isError]);
   if (held) return <Filled found={held} elsewhere={!!data && data.fragment.changed !== held.fragment.changed} />;
   return read.isError ? <Failed error={read.error} retry={() => void read.refetch()} /> : <Loading />;
 }

@@ -3,7 +3,9 @@
 
 import { screen, waitFor, within } from '@testing-library/react';
 import userEvent from '@testing-library/user-event';
+import { useState } from 'react';
 import { describe, expect, it } from 'vitest';
+import { queries } from '../../api/client';
 import type { Fragment, Template } from '../../api/generated';
 import { page, Refusal, serious, show, somebody, type Answers } from '../../testing/show';
 import Deploy from '../template/Deploy';
@@ -109,6 +111,29 @@ describe('the form of a fragment', () => {
     await show(<FragmentForm />, { answers: { ...answers, 'fragment.get': refused }, at: '/fragments/f9', route: '/fragments/:fragment' });
     expect(await screen.findByText(/there is no fragment f9/)).toBeTruthy();
     expect(screen.getByRole('button', { name: 'Try again' })).toBeTruthy();
+  });
+});
+
+describe('the form of a fragment that was read before', () => {
+  /** Read by another page, long ago. */
+  function ReadBefore() {
+    useState(() => queries.setQueryData(['fragment.get', { fragment: 'f1' }], { fragment: base, user_data: '#cloud-config\n# of then\n' }, { updatedAt: 1 }));
+    return <FragmentForm />;
+  }
+  const at = { at: '/fragments/f1', route: '/fragments/:fragment' };
+
+  it('has what it says now', async () => {
+    await show(<ReadBefore />, { answers, ...at });
+    expect(((await screen.findByRole('textbox', { name: /^Text/ })) as HTMLTextAreaElement).value).toBe(TEXTS.f1);
+  });
+
+  it('does not bring back what it said then, where it cannot be read', async () => {
+    const refused = () => {
+      throw new Refusal('the store is closed', 'unavailable');
+    };
+    await show(<ReadBefore />, { answers: { ...answers, 'fragment.get': refused }, ...at });
+    expect(await screen.findByText(/the store is closed/)).toBeTruthy();
+    expect(screen.queryByRole('textbox', { name: /^Text/ })).toBeNull();
   });
 });
 
