@@ -5,7 +5,7 @@ import userEvent from '@testing-library/user-event';
 import { describe, expect, it } from 'vitest';
 import type { Vm } from '../../api/generated';
 import { page, serious, show, type Answers } from '../../testing/show';
-import { CompanyCard, companyParams } from './Company';
+import { companyBack, CompanyCard, companyParams } from './Company';
 
 const vm = { id: 'v', name: 'db-1', pool: 'p', apart_from: ['a'] } as unknown as Vm;
 const answers: Answers = { 'vm.list': page([{ id: 'a', name: 'db-2' }] as never[]), 'vm.update': { task: 't' } };
@@ -17,6 +17,11 @@ describe('the company of a VM', () => {
     ['that is added', { together: 'web-1 web-2', apart: 'db-2' }, { vm: 'v', together_with: ['web-1', 'web-2'] }],
     ['that is taken away', { together: '', apart: '' }, { vm: 'v', apart_from: [] }],
   ])('%s', (_name, after, params) => expect(companyParams('v', { together: '', apart: 'db-2' }, after)).toEqual(params));
+
+  it('is taken back where it was changed, and nowhere else', () => {
+    expect(companyBack(vm, { vm: 'v', together_with: ['web-1'] })).toEqual({ vm: 'v', together_with: [] });
+    expect(companyBack(vm, { vm: 'v', apart_from: [] })).toEqual({ vm: 'v', apart_from: ['a'] });
+  });
 
   it('is shown by name, and changed', async () => {
     const shown = await show(<CompanyCard vm={vm} />, { answers });

@@ -51,6 +51,15 @@ export function companyParams(vm: string, before: { together: string; apart: str
   };
 }
 
+/** What a change is taken back by. The list that it did not touch is not sent: it may name VMs that who asks does not see. */
+export function companyBack(vm: Vm, { together_with, apart_from }: UpdateVm): UpdateVm {
+  return {
+    vm: vm.id,
+    ...(together_with ? { together_with: vm.together_with ?? [] } : {}),
+    ...(apart_from ? { apart_from: vm.apart_from ?? [] } : {}),
+  };
+}
+
 function EditCompany({ vm, name, close }: { vm: Vm; name(id: string): string; close: () => void }) {
   const { t } = useTranslation();
   const text = (list: string[] = []) => list.map(name).join(' ');
@@ -65,7 +74,7 @@ function EditCompany({ vm, name, close }: { vm: Vm; name(id: string): string; cl
         method: 'vm.update',
         params,
         title: t('Company of {{name}}', { name: vm.name }),
-        undo: { method: 'vm.update', params: { vm: vm.id, together_with: vm.together_with ?? [], apart_from: vm.apart_from ?? [] } },
+        undo: { method: 'vm.update', params: companyBack(vm, params) },
       }}
       button={t('Change')}
       ready={Object.keys(params).length > 1 && both.length === 0}
