@@ -301,6 +301,15 @@ fn what_does_not_fit_the_machine_is_told_with_its_field() {
 }
 
 #[test]
+fn disks_that_have_no_name_are_not_taken_for_one() {
+    // As those of a virtual machine: alike but for their paths.
+    let mut machine = facts();
+    machine.disks =
+        ["/dev/vda", "/dev/vdb"].map(|path| Disk { serial: String::new(), ..disk(path, 50) }).into();
+    make(&answers("[\"/dev/vda\", \"/dev/vdb\"]", ""), &machine, &chosen(), "1").unwrap();
+}
+
+#[test]
 fn dom0_grows_with_the_machine() {
     for (memory, dom0) in [(2000, 1000), (4000, 1149), (65_536, 3072), (1_048_576, 8192)] {
         assert_eq!(boot::dom0_mib(memory), Ok(dom0), "{memory}");
