@@ -11,10 +11,12 @@ use std::time::Duration;
 use axum::Extension;
 use axum::body::{Body, HttpBody};
 use axum::extract::{Request, State};
-use axum::http::StatusCode;
+use axum::http::header::CONTENT_TYPE;
+use axum::http::{HeaderMap, HeaderValue, StatusCode};
 use axum::middleware::Next;
 use axum::response::Response;
 use tokio::time::timeout;
+use tonic::{Code, Status};
 use xenith_common_accept::Places;
 use xenith_orchestrator_types::{ApiError, Reason};
 
@@ -51,18 +53,52 @@ pub(super) async fn whole(
     }
     let from = caller.map_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED), |Extension(caller)| caller.0.ip());
     let (parts, body) = request.into_parts();
-    let Some(place) = bodies.places.take(from) else {
-        let text = "too many requests are not ended yet; try again when some are";
-        return failed(StatusCode::TOO_MANY_REQUESTS, &ApiError::new(Reason::Throttled, text));
-    };
+    let Some(place) = bodies.places.take(from) else { return Refused::TooMany.to(&parts.headers) };
     let read = timeout(bodies.patience, axum::body::to_bytes(body, MAX_REQUEST as usize)).await;
     drop(place);
-    let refused = |status, text: &str| failed(status, &ApiError::new(Reason::Invalid, text));
     match read {
         Ok(Ok(bytes)) => next.run(Request::from_parts(parts, Body::from(bytes))).await,
         // Or it broke, and nobody is there to be told.
-        Ok(Err(_)) => refused(StatusCode::PAYLOAD_TOO_LARGE, "the request is larger than a MiB"),
-        Err(_) => refused(StatusCode::REQUEST_TIMEOUT, "the request did not end in time"),
+        Ok(Err(_)) => Refused::TooLarge.to(&parts.headers),
+        Err(_) => Refused::Late.to(&parts.headers),
+    }
+}
+
+#[derive(Debug, Clone, Copy)]
+enum Refused {
+    TooMany,
+    TooLarge,
+    Late,
+}
+
+impl Refused {
+    /// In the words of who asks: hosts that join speak gRPC.
+    fn to(self, headers: &HeaderMap) -> Response {
+        let (status, reason, code, text) = match self {
+            Self::TooMany => (
+                StatusCode::TOO_MANY_REQUESTS,
+                Reason::Throttled,
+                Code::ResourceExhausted,
+                "too many requests are not ended yet; try again when some are",
+            ),
+            Self::TooLarge => (
+                StatusCode::PAYLOAD_TOO_LARGE,
+                Reason::Invalid,
+                Code::OutOfRange,
+                "the request is larger than a MiB",
+            ),
+            Self::Late => (
+                StatusCode::REQUEST_TIMEOUT,
+                Reason::Invalid,
+                Code::DeadlineExceeded,
+                "the request did not end in time",
+            ),
+        };
+        let kind = headers.get(CONTENT_TYPE).map(HeaderValue::as_bytes).unwrap_or_default();
+        if kind.starts_with(b"application/grpc") {
+            return Status::new(code, text).into_http();
+        }
+        failed(status, &ApiError::new(reason, text))
     }
 }
 
