@@ -94,8 +94,9 @@ impl SpaceGuard {
     /// Of the SRs that answer in time.
     async fn rooms(&mut self) -> BTreeMap<SrId, Room> {
         let mut rooms = BTreeMap::new();
-        for driver in self.storage.drivers() {
-            let sr = driver.sr();
+        for sr in self.storage.srs() {
+            // Detached meanwhile.
+            let Ok(driver) = self.storage.driver(sr) else { continue };
             let mut looking =
                 self.asked.remove(&sr).unwrap_or_else(|| tokio::task::spawn_blocking(move || room(&*driver)));
             match tokio::time::timeout(EVERY, &mut looking).await {

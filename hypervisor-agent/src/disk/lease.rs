@@ -172,11 +172,11 @@ impl Storage {
     }
 
     /// SRs in which leases of a run of this agent before may be, of which is not known yet.
-    fn unread(&self) -> Vec<Arc<dyn StorageDriver>> {
-        let mut drivers = self.drivers();
+    fn unread(&self) -> Vec<SrId> {
+        let mut srs = self.leased_srs();
         let known = self.leased.lock();
-        drivers.retain(|driver| driver.leases().is_some() && !known.read.contains(&driver.sr()));
-        drivers
+        srs.retain(|sr| !known.read.contains(sr));
+        srs
     }
 
     /// Whether one of these may have a lease of ours.
@@ -188,16 +188,13 @@ impl Storage {
     /// Gives up the leases of what nobody needs any more. One that cannot be given up now is tried again.
     pub fn give_up_leases(&self, vdis: &[VdiId]) {
         for vdi in vdis {
-            let drivers = match self.leased.sr_of(*vdi).map(|sr| self.driver(sr)) {
-                Some(Ok(driver)) => vec![driver],
-                // Detached: what it had was given up before.
-                Some(Err(_)) => {
+            let srs = self.leased.sr_of(*vdi).map_or_else(|| self.unread(), |sr| vec![sr]);
+            for sr in srs {
+                let Ok(driver) = self.driver(sr) else {
+                    // Detached: what it had was given up before.
                     self.leased.lock().held.remove(vdi);
                     continue;
-                }
-                None => self.unread(),
-            };
-            for driver in drivers {
+                };
                 if let Err(fault) = self.give_up(&*driver, *vdi) {
                     tracing::warn!(%vdi, %fault, "a lease is not given up yet");
                 }
@@ -372,6 +369,8 @@ mod tests {
     use std::fs;
     use std::path::PathBuf;
     use std::sync::mpsc;
+    use std::thread::{self, JoinHandle};
+    use std::time::{Duration, Instant};
 
     use tempfile::TempDir;
     use xenith_common_ids::IncarnationId;
@@ -431,6 +430,23 @@ mod tests {
             leases.take(vdi, &theirs, Taking::ToWrite, &|| true).unwrap();
         }
 
+        /// The SR does not answer before it is told to.
+        fn silence(&self, sr: SrId) -> (mpsc::Sender<()>, JoinHandle<()>) {
+            let asked = self.storage.driver(sr).unwrap();
+            let (begun, begins) = mpsc::channel();
+            let (answer, answers) = mpsc::channel();
+            let waits = thread::spawn(move || {
+                let wanted = VdiLease { host: HostId::new(), host_name: "xen1".to_owned(), vm: None };
+                let hangs = || {
+                    begun.send(()).unwrap();
+                    answers.recv().is_ok()
+                };
+                asked.leases().unwrap().take(VdiId::new(), &wanted, Taking::ToWrite, &hangs).unwrap();
+            });
+            begins.recv().unwrap();
+            (answer, waits)
+        }
+
         fn lost(&self, sr: SrId) -> Vec<VmId> {
             let wrong = self.storage.look_at_leases(sr, &BTreeSet::new());
             let lost = |(vm, wrong)| matches!(wrong, Wrong::Lost(_)).then_some(vm);
@@ -445,18 +461,7 @@ mod tests {
         let disks = vec![scene.disk(silent), scene.disk(other)];
         scene.is_taken_elsewhere(other, disks[1]);
         let vm = scene.runs(disks);
-        let asked = scene.storage.driver(silent).unwrap();
-        let (begun, begins) = mpsc::channel();
-        let (answer, answers) = mpsc::channel();
-        let waits = std::thread::spawn(move || {
-            let wanted = VdiLease { host: HostId::new(), host_name: "xen1".to_owned(), vm: None };
-            let hangs = || {
-                begun.send(()).unwrap();
-                answers.recv().is_ok()
-            };
-            asked.leases().unwrap().take(VdiId::new(), &wanted, Taking::ToWrite, &hangs).unwrap();
-        });
-        begins.recv().unwrap();
+        let (answer, waits) = scene.silence(silent);
         assert_eq!(scene.lost(other), [vm]);
         answer.send(()).unwrap();
         waits.join().unwrap();
@@ -464,6 +469,27 @@ mod tests {
         let mut srs = scene.srs.to_vec();
         srs.sort_unstable();
         assert_eq!(scene.storage.leased_srs(), srs, "its own has none");
+    }
+
+    /// It could be detached, and not be attached again before the first one answers.
+    #[test]
+    fn who_waits_for_one_sr_has_no_other_one_in_hand() {
+        let scene = Scene::set();
+        let mut srs = scene.srs;
+        srs.sort_unstable();
+        let (answer, waits) = scene.silence(srs[0]);
+        let [silent, other] = srs.map(|sr| scene.storage.driver(sr).unwrap());
+        let storage = scene.storage.clone();
+        let gives_up = thread::spawn(move || storage.give_up_leases(&[VdiId::new()]));
+        let deadline = Instant::now() + Duration::from_secs(30);
+        // Of the first: the table, we, who made it silent, and who waits. Of the other: the table, and we.
+        while (Arc::strong_count(&silent), Arc::strong_count(&other)) != (4, 2) {
+            assert!(Instant::now() < deadline, "who waits for one has the other one");
+            thread::sleep(Duration::from_millis(5));
+        }
+        answer.send(()).unwrap();
+        waits.join().unwrap();
+        gives_up.join().unwrap();
     }
 
     #[test]

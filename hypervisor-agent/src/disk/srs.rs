@@ -256,13 +256,15 @@ impl Storage {
     /// server of another one.
     pub fn find(&self, vdi: VdiId) -> Result<Arc<dyn StorageDriver>> {
         let last = self.places.lock().unwrap_or_else(PoisonError::into_inner).get(&vdi).copied();
-        let mut drivers = self.drivers();
-        drivers.sort_by_key(|driver| (Some(driver.sr()) != last, driver.sr() != self.local));
+        let mut srs = self.srs();
+        srs.sort_by_key(|sr| (Some(*sr) != last, *sr != self.local));
         let mut unanswered = None;
-        for driver in drivers {
+        for sr in srs {
+            // Detached meanwhile.
+            let Ok(driver) = self.driver(sr) else { continue };
             match driver.facts(vdi) {
                 Ok(_) => {
-                    self.places.lock().unwrap_or_else(PoisonError::into_inner).insert(vdi, driver.sr());
+                    self.places.lock().unwrap_or_else(PoisonError::into_inner).insert(vdi, sr);
                     return Ok(driver);
                 }
                 Err(StorageError::NotFound { .. }) => {}

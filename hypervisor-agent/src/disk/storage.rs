@@ -141,6 +141,14 @@ impl Storage {
         drivers.values().cloned().collect()
     }
 
+    /// The SRs that are attached. Who asks one after the other looks each up in its turn: a driver that is in hand while
+    /// another SR is waited for keeps its own from being attached again.
+    #[must_use]
+    pub fn srs(&self) -> Vec<SrId> {
+        let drivers = self.drivers.read().unwrap_or_else(PoisonError::into_inner);
+        drivers.keys().copied().collect()
+    }
+
     /// What a domain is given, when nothing changes it now. The caller has said that it opens it.
     pub fn path_for_domain(&self, vdi: VdiId, access: DiskAccess) -> Result<PathBuf> {
         if let Some(instants) = &self.instants
