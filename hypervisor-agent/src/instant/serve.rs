@@ -110,10 +110,10 @@ fn lock(order: &Order) -> Result<File, Fault> {
     }
 }
 
-/// Whether the server of the disk in `folder` lives, whether it answers or not.
+/// Whether the server of the disk in `folder` lives, whether it answers or not. Shared, as two who ask at once are no server.
 pub fn is_served(folder: &Path) -> bool {
     match File::open(folder.join(LOCK)) {
-        Ok(lock) => lock.try_lock().is_err(),
+        Ok(lock) => lock.try_lock_shared().is_err(),
         Err(error) => error.kind() != io::ErrorKind::NotFound,
     }
 }
@@ -300,5 +300,22 @@ impl Serving {
                 Err(error) => tracing::debug!(%error, "a question that is none"),
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn who_asks_whether_a_disk_is_served_is_no_server() {
+        let folder = tempfile::tempdir().unwrap();
+        assert!(!is_served(folder.path()), "it never was");
+        let lock = File::create(folder.path().join(LOCK)).unwrap();
+        lock.lock_shared().unwrap();
+        assert!(!is_served(folder.path()), "somebody else asks");
+        lock.unlock().unwrap();
+        lock.lock().unwrap();
+        assert!(is_served(folder.path()));
     }
 }
