@@ -212,10 +212,20 @@ pub(super) fn list(access: &RepositoryAccess) -> Result<BackupReply, Fault> {
     Ok(BackupReply::Backups { backups: backups.into_iter().take_while(fits).collect() })
 }
 
-/// Whether a backup is gone, or a plan forgets it. Whoever needs it for a while asks after the hold is placed: a plan that is
-/// published later spares what is held.
-pub(crate) fn is_going(repo: &Repository, backup: &BackupId) -> Result<bool, BackupError> {
-    Ok(gc::forgotten(repo)?.contains(backup) || !manifest::list_ids(repo)?.contains(backup))
+/// Refuses a backup that is gone, or that a plan forgets. Whoever needs it for a while asks after the hold is placed: a plan
+/// that is published later spares what is held.
+pub(crate) fn ensure_stays(repo: &Repository, backup: &BackupId, what: &str) -> Result<(), BackupError> {
+    if gc::forgotten(repo)?.contains(backup) || !manifest::list_ids(repo)?.contains(backup) {
+        return Err(BackupError::NotFound { what: format!("a backup {what}") });
+    }
+    Ok(())
+}
+
+/// Lifts the hold of a program that needs the backup no more.
+pub(crate) fn lift(repo: &Repository, backup: &BackupId, holder: &str) {
+    if let Err(error) = holds::lift_for(repo, backup, holder) {
+        tracing::warn!(error = xenith_backup::error::chain(&error), %backup, "the hold on the backup stays");
+    }
 }
 
 fn parse(backup: &str) -> Result<BackupId, Fault> {

@@ -14,7 +14,7 @@ use xenith_common_ids::VdiId;
 use xenith_hypervisor_agent_types::backup::{BackupReply, RepositoryAccess};
 use xenith_hypervisor_agent_types::{Fault, FaultReason};
 
-use super::repository::{is_going, open};
+use super::repository::{ensure_stays, lift, open};
 use super::{Running, fault};
 use crate::disk::Storage;
 
@@ -48,14 +48,12 @@ struct Held {
 
 impl Held {
     fn lift(self) {
-        if let Err(error) = hold::lift_for(&self.repo, &self.backup, &self.holder) {
-            tracing::warn!(error = chain(&error), backup = %self.backup, "the hold on the backup stays");
-        }
+        lift(&self.repo, &self.backup, &self.holder);
     }
 }
 
-/// The disk, held. The hold comes before the look at what is being forgotten; that an earlier try placed it says that it
-/// was not forgotten then.
+/// The disk, held. The hold comes before the look at what is being forgotten; that an earlier try left it says that it
+/// was not forgotten then, as a try that ends before the disk is written leaves none.
 fn open_held(
     repo: &Repository,
     (backup, disk): (&str, &str),
@@ -70,11 +68,16 @@ fn open_held(
         tracing::warn!(error = chain(&error), %what, "it is restored without a hold: do not prune meanwhile");
     }
     let held = Held { repo: repo.clone(), backup: found.id, holder };
-    if !begun && is_going(repo, &found.id)? {
-        held.lift();
-        return Err(BackupError::NotFound { what: format!("a backup {what}") });
+    let stays = if begun { Ok(()) } else { ensure_stays(repo, &found.id, &what) };
+    match stays.and_then(|()| Index::load(repo)) {
+        Ok(index) => Ok((BackupDisk::new(repo, Arc::new(index), record), held)),
+        Err(error) => {
+            if !begun || !error.is_retryable() {
+                held.lift();
+            }
+            Err(error)
+        }
     }
-    Ok((BackupDisk::new(repo, Arc::new(Index::load(repo)?), record), held))
 }
 
 pub(super) fn check_room(disk: &BackupDisk, (vdi, sink): (VdiId, &dyn BlockSink)) -> Result<(), Fault> {
@@ -110,29 +113,75 @@ pub(super) fn write_whole(
 
 #[cfg(test)]
 mod tests {
+    use std::sync::atomic::AtomicBool;
+
     use xenith_backup::chunk::Chunking;
+    use xenith_backup::forward_store;
     use xenith_backup::gc::{self, Outcome};
     use xenith_backup::ingest::{self, Changes, DiskJob, Options, Progress};
     use xenith_backup::keys::{Credential, KdfCost, Keyring};
-    use xenith_backup::store::MemoryStore;
+    use xenith_backup::store::{MemoryStore, ObjectInfo, ObjectStore, StoreError};
     use xenith_common_block::MemorySource;
 
     use super::*;
 
-    #[test]
-    fn what_is_being_restored_is_not_forgotten_and_what_is_being_forgotten_not_restored() {
-        let (store, key) = (Arc::new(MemoryStore::new()), Credential::Passphrase("pass".to_owned()));
-        let ring = Keyring::create(Chunking::default());
+    /// A repository with a backup.
+    fn made(store: Arc<dyn ObjectStore>) -> (Repository, BackupId) {
+        let (ring, key) = (Keyring::create(Chunking::default()), Credential::Passphrase("pass".to_owned()));
         let repo = Repository::init(store, &ring, &key, KdfCost::CHEAP).unwrap();
         let source = MemorySource::new(vec![7; 8192]);
         let changed = Changes::Unknown { because: "it is the first".to_owned() };
         let job = DiskJob { name: "web".to_owned(), source: &source, changed };
         let made = ingest::backup(&repo, vec![job], &Options::default(), &Progress::default()).unwrap();
-        let id = made.id.to_string();
+        (repo, made.id)
+    }
+
+    /// A store that does not answer the next time that plans are looked for, when it is told so.
+    struct Away {
+        inner: MemoryStore,
+        away: AtomicBool,
+    }
+
+    impl ObjectStore for Away {
+        forward_store!(self => self.inner; create read_range size delete describe);
+
+        fn list_each(
+            &self,
+            prefix: &str,
+            take: &mut dyn FnMut(ObjectInfo) -> Result<(), StoreError>,
+        ) -> Result<(), StoreError> {
+            if prefix == "plans/" && self.away.swap(false, Ordering::Relaxed) {
+                let source = std::io::ErrorKind::TimedOut.into();
+                return Err(StoreError::Unavailable { action: "list", key: prefix.to_owned(), source });
+            }
+            self.inner.list_each(prefix, take)
+        }
+    }
+
+    /// The next one would take it for a sign that nobody forgets the backup.
+    #[test]
+    fn a_try_that_did_not_see_what_is_forgotten_leaves_no_hold() {
+        let store = Arc::new(Away { inner: MemoryStore::new(), away: AtomicBool::new(false) });
+        let (repo, backup) = made(store.clone());
+        let id = backup.to_string();
+        let held = || open_held(&repo, (id.as_str(), "web"), "restore-1".to_owned());
+        let plan = gc::propose(&repo, vec![backup]).unwrap().plan;
+        gc::publish(&repo, &plan).unwrap();
+        store.away.store(true, Ordering::Relaxed);
+        assert!(held().is_err_and(|error| error.is_retryable()));
+        assert_eq!(hold::list(&repo).unwrap(), []);
+        assert!(matches!(held(), Err(BackupError::NotFound { .. })));
+        assert_eq!(hold::list(&repo).unwrap(), []);
+    }
+
+    #[test]
+    fn what_is_being_restored_is_not_forgotten_and_what_is_being_forgotten_not_restored() {
+        let (repo, backup) = made(Arc::new(MemoryStore::new()));
+        let id = backup.to_string();
         let held = |holder: &str| open_held(&repo, (id.as_str(), "web"), holder.to_owned());
 
         // A collector that looked at the holds before ours was there.
-        let plan = gc::propose(&repo, vec![made.id]).unwrap().plan;
+        let plan = gc::propose(&repo, vec![backup]).unwrap().plan;
         let (_, first) = held("restore-1").unwrap();
         gc::publish(&repo, &plan).unwrap();
         drop(first);

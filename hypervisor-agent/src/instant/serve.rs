@@ -22,7 +22,7 @@ use xenith_backup::id::BackupId;
 use xenith_backup::instant::{Live, Pace, stream};
 use xenith_backup::manifest::DiskRecord;
 use xenith_backup::nbd::{self, Disk, Export, Listener, Overlay, Stop};
-use xenith_backup::{Repository, hold, manifest};
+use xenith_backup::{BackupError, Repository, hold, manifest};
 use xenith_common_block::BlockSource;
 use xenith_hypervisor_agent_libxl::NbdDevice;
 use xenith_hypervisor_agent_types::{Fault, FaultReason};
@@ -134,14 +134,22 @@ fn open(order: &Order, lock: File) -> Result<Serving, Fault> {
     let name = order.folder.file_name().unwrap_or_default().to_string_lossy();
     let holder = format!("instant-{name}");
     let map = order.folder.join(MAP);
-    let opened = || -> Result<(BackupId, Live, Overlay), xenith_backup::BackupError> {
-        let (backup, record) = found_and_held(&repo, order, &holder)?;
+    let begun = map.exists();
+    let (backup, record) =
+        found_and_held(&repo, order, (holder.as_str(), begun)).map_err(|error| fault(&error))?;
+    let opened = || -> Result<(Live, Overlay), BackupError> {
         let live = Live::open(&repo, &record)?;
         let base: Arc<dyn BlockSource> = Arc::new(live.clone());
         let overlay = Overlay::open_on(base, &order.image, &map)?;
-        Ok((backup, live, overlay))
+        Ok((live, overlay))
     };
-    let (backup, live, overlay) = opened().map_err(|error| fault(&error))?;
+    let (live, overlay) = opened().map_err(|error| {
+        // Nothing came in. A disk that is given up now is never served again, and nobody else lifts this hold.
+        if !begun {
+            repository::lift(&repo, &backup, &holder);
+        }
+        fault(&error)
+    })?;
     let export = Export { name: order.disk.clone(), disk: Disk::Writable(overlay) };
     Ok(Serving {
         repo,
@@ -166,16 +174,15 @@ fn open(order: &Order, lock: File) -> Result<Serving, Fault> {
 fn found_and_held(
     repo: &Repository,
     order: &Order,
-    holder: &str,
-) -> Result<(BackupId, DiskRecord), xenith_backup::BackupError> {
+    (holder, begun): (&str, bool),
+) -> Result<(BackupId, DiskRecord), BackupError> {
     let what = format!("{}@{}", order.disk, order.backup);
     let (all, _) = manifest::list(repo)?;
     let (found, record) = manifest::find(&all, &what)?;
-    let begun = order.folder.join(MAP).exists();
     hold::place_for(repo, &found.id, holder)?;
-    if !begun && repository::is_going(repo, &found.id)? {
-        hold::lift_for(repo, &found.id, holder)?;
-        return Err(xenith_backup::BackupError::NotFound { what: format!("a backup {what}") });
+    if !begun {
+        let stays = repository::ensure_stays(repo, &found.id, &what);
+        stays.inspect_err(|_| repository::lift(repo, &found.id, holder))?;
     }
     Ok((found.id, record.clone()))
 }
@@ -256,9 +263,7 @@ impl Serving {
     }
 
     fn lift(&self) {
-        if let Err(error) = hold::lift_for(&self.repo, &self.backup, &self.holder) {
-            tracing::warn!(error = xenith_backup::error::chain(&error), "the hold on the backup stays");
-        }
+        repository::lift(&self.repo, &self.backup, &self.holder);
     }
 
     fn status(&self) -> Status {
