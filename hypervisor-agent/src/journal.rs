@@ -45,6 +45,13 @@ impl JournalError {
     pub fn is_full(&self) -> bool {
         matches!(self, Self::Io { source, .. } if source.kind() == io::ErrorKind::StorageFull)
     }
+
+    /// The VM whose record it is about.
+    #[must_use]
+    pub fn vm(&self) -> Option<VmId> {
+        let (Self::Io { path, .. } | Self::Damaged { path, .. } | Self::Newer { path, .. }) = self;
+        path.file_stem()?.to_str()?.parse().ok()
+    }
 }
 
 /// The folder. Calls block; async callers use a blocking thread.

@@ -255,13 +255,13 @@ impl Storage {
     }
 
     /// Makes the leases in an SR and what is so agree. Returns the VMs whose owners have to see to the rest. Of VMs
-    /// that have a domain and no owner, as one whose record cannot be read, the leases are left alone. No other SR is asked:
+    /// that have no owner, and a domain or a record that cannot be read, the leases are left alone. No other SR is asked:
     /// one that does not answer must not hide what is wrong in the others.
     #[must_use]
-    pub fn look_at_leases(&self, sr: SrId, unmanaged: &BTreeSet<VmId>) -> Vec<(VmId, Wrong)> {
+    pub fn look_at_leases(&self, sr: SrId, unowned: &BTreeSet<VmId>) -> Vec<(VmId, Wrong)> {
         // Detached meanwhile.
         let Ok(driver) = self.driver(sr) else { return Vec::new() };
-        if let Err(fault) = self.read_held(&*driver, unmanaged) {
+        if let Err(fault) = self.read_held(&*driver, unowned) {
             tracing::warn!(%sr, %fault, "which VDIs this host has leased is not known yet");
         }
         let wrong = self.wrong(&*driver);
@@ -278,7 +278,7 @@ impl Storage {
     }
 
     /// Of a run of this agent before, or of a boot before.
-    fn read_held(&self, driver: &dyn StorageDriver, unmanaged: &BTreeSet<VmId>) -> Result<()> {
+    fn read_held(&self, driver: &dyn StorageDriver, unowned: &BTreeSet<VmId>) -> Result<()> {
         let sr = driver.sr();
         let Some(leases) = driver.leases() else { return Ok(()) };
         if self.leased.lock().read.contains(&sr) {
@@ -286,11 +286,11 @@ impl Storage {
         }
         let _question = self.answering.ask(sr)?;
         let held = leases.held_by(self.leased.here()?.host)?;
-        let left_alone = |lease: &VdiLease| lease.vm.as_ref().is_some_and(|to| unmanaged.contains(&to.vm));
+        let left_alone = |lease: &VdiLease| lease.vm.as_ref().is_some_and(|to| unowned.contains(&to.vm));
         let (alone, ours): (Vec<_>, Vec<_>) = held.into_iter().partition(|(_, lease)| left_alone(lease));
         let mut known = self.leased.lock();
         known.held.extend(ours.into_iter().map(|(vdi, _)| (vdi, sr)));
-        // Read again when their domains may have ended.
+        // Read again when their domains may have ended, or somebody has seen to their records.
         if alone.is_empty() {
             known.read.insert(sr);
         }

@@ -117,6 +117,8 @@ pub struct Registry {
     owners: Mutex<HashMap<VmId, mpsc::Sender<Message>>>,
     /// `None`: the domains were not listed yet.
     unmanaged: Mutex<Option<BTreeSet<VmId>>>,
+    /// VMs whose records cannot be read. What these say, such as that a VM is suspended, holds.
+    unreadable: Mutex<BTreeSet<VmId>>,
     /// Held while a VM gets its owner, so that it gets one only.
     defining: tokio::sync::Mutex<()>,
 }
@@ -129,6 +131,7 @@ impl Registry {
             tasks,
             owners: Mutex::default(),
             unmanaged: Mutex::default(),
+            unreadable: Mutex::default(),
             defining: tokio::sync::Mutex::default(),
         });
         let events = registry.shared.driver.hypervisor.events();
@@ -184,6 +187,8 @@ impl Registry {
                 "a VM's record cannot be read; it is left alone"
             );
         }
+        let unreadable = broken.iter().filter_map(JournalError::vm).collect();
+        *self.unreadable.lock().unwrap_or_else(PoisonError::into_inner) = unreadable;
         let domains = self.domains().await?;
         for mut record in records {
             let adoption = self.adopt(&mut record, &domains);
@@ -303,7 +308,9 @@ impl Registry {
             None => self.shared.driver.save(&record).await?,
         }
         let adoption = self.adopt(&mut record, &domains);
-        Ok(self.spawn_owner(record, adoption))
+        let owner = self.spawn_owner(record, adoption);
+        self.unreadable.lock().unwrap_or_else(PoisonError::into_inner).remove(&vm);
+        Ok(owner)
     }
 
     async fn follow(&self, event: DomainEvent) -> Follow {

@@ -572,6 +572,31 @@ async fn a_vm_without_an_owner_keeps_its_lease_before_the_domains_are_listed() {
     refusal(&shared.there, vm, start()).await;
 }
 
+/// What its record says is not known: the memory is resumed when that can be read again.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_suspended_vm_whose_record_cannot_be_read_keeps_its_lease() {
+    let mut shared = Shared::new().await;
+    let vm = shared.known_to_both().await;
+    shared.here.done(vm, start()).await;
+    shared.here.done(vm, VmAction::Suspend).await;
+    shared.here.kill().await;
+    let record = std::fs::read(shared.here.record_of(vm)).unwrap();
+    std::fs::write(shared.here.record_of(vm), b"{ torn").unwrap();
+    // One that nobody needs tells when the agent has looked at all of them.
+    let (idle, leases) = (VdiId::new(), VdiLeases::new(shared.sr, path(&shared.folder)));
+    let of_nobody = VdiLease { vm: None, ..shared.lease().unwrap() };
+    leases.take(idle, &of_nobody, Taking::ToWrite, &|| true).unwrap();
+    shared.here.start().await;
+    until("the leases to be looked at", async || leases.read(idle).unwrap().is_none()).await;
+    assert_eq!(shared.holder(), Some(shared.here.host));
+    refusal(&shared.there, vm, start()).await;
+    std::fs::write(shared.here.record_of(vm), record).unwrap();
+    assert_eq!(shared.here.done(vm, define(2, shared.spec("web-1"))).await.power, Power::Suspended);
+    shared.here.done(vm, resume()).await;
+    shared.here.done(vm, VmAction::Destroy).await;
+    assert_eq!(shared.lease(), None);
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_sr_that_is_detached_keeps_no_lease_of_its_host() {
     let shared = Shared::new().await;

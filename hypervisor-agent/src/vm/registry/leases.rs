@@ -2,7 +2,8 @@
 //!
 //! What always holds: each SR is looked at by itself, once at a time, so that a server which does not answer holds up its
 //! own leases and no others. Nothing is looked at before the domains were listed once: a VM whose record cannot be read
-//! would lose its leases while its guest writes. Who else touches the leases: whoever starts, moves or ends a VM
+//! would lose its leases while its guest writes. Nor does one lose them that has no domain: its record may say that it is
+//! suspended, and its memory is worth nothing without them. Who else touches the leases: whoever starts, moves or ends a VM
 //! ([`Storage`](crate::disk::Storage)). A crash ends the looking, and the next start begins with it.
 
 use std::collections::BTreeSet;
@@ -26,8 +27,9 @@ impl Registry {
         let (token, looking) = (self.tasks.token(), Looking::default());
         loop {
             let unmanaged = self.unmanaged.lock().unwrap_or_else(PoisonError::into_inner).clone();
-            if let Some(unmanaged) = unmanaged {
-                self.begin_looks(&unmanaged, &looking);
+            if let Some(mut unowned) = unmanaged {
+                unowned.extend(&*self.unreadable.lock().unwrap_or_else(PoisonError::into_inner));
+                self.begin_looks(&unowned, &looking);
             }
             tokio::select! {
                 () = token.cancelled() => return,
@@ -37,22 +39,22 @@ impl Registry {
     }
 
     /// One for each SR that owes no answer of before.
-    fn begin_looks(self: &Arc<Self>, unmanaged: &BTreeSet<VmId>, looking: &Looking) {
+    fn begin_looks(self: &Arc<Self>, unowned: &BTreeSet<VmId>, looking: &Looking) {
         for sr in self.shared.driver.resolver.storage.leased_srs() {
             if !looking.lock().unwrap_or_else(PoisonError::into_inner).insert(sr) {
                 continue;
             }
-            let (this, unmanaged, looking) = (Arc::clone(self), unmanaged.clone(), Arc::clone(looking));
+            let (this, unowned, looking) = (Arc::clone(self), unowned.clone(), Arc::clone(looking));
             self.tasks.spawn("lease-look", async move {
-                this.look_at_leases(sr, unmanaged).await;
+                this.look_at_leases(sr, unowned).await;
                 looking.lock().unwrap_or_else(PoisonError::into_inner).remove(&sr);
             });
         }
     }
 
-    async fn look_at_leases(&self, sr: SrId, unmanaged: BTreeSet<VmId>) {
+    async fn look_at_leases(&self, sr: SrId, unowned: BTreeSet<VmId>) {
         let (token, storage) = (self.tasks.token(), self.shared.driver.resolver.storage.clone());
-        let look = tokio::task::spawn_blocking(move || storage.look_at_leases(sr, &unmanaged));
+        let look = tokio::task::spawn_blocking(move || storage.look_at_leases(sr, &unowned));
         let found = tokio::select! {
             () = token.cancelled() => return,
             found = look => found.unwrap_or_default(),
