@@ -344,12 +344,18 @@ impl Driver {
     /// Pauses or unpauses.
     pub async fn set_mode(self: Arc<Self>, mut record: VmRecord, up: Up, mode: Mode) -> Finished {
         // Also what came from another host and is to run here.
-        let leases = match (mode, record.run.as_ref().map(|run| run.phase)) {
+        let phase = record.run.as_ref().map(|run| run.phase);
+        let leases = match (mode, phase) {
             (Mode::Running, Some(Phase::Paused)) => self.take_leases(&record, Memory::Here).await,
             (Mode::Running, _) => self.leases_are_ours(&record).await.map(drop),
             (Mode::Paused | Mode::Preserved | Mode::Sent, _) => Ok(()),
         };
-        if let Err(fault) = leases {
+        if let Err(mut fault) = leases {
+            // It stands until a person lets it run: the next agent may start while its SR does not answer.
+            if up.mode == Mode::Paused && phase != Some(Phase::Paused) {
+                set_phase(&mut record, Phase::Paused);
+                fault = self.also_saving(&record, fault).await;
+            }
             return Finished::new(record, Settled::Up(up), Err(fault));
         }
         let done = match mode {

@@ -509,6 +509,9 @@ async fn killed_while_it_stops_a_vm_that_lost_its_lease_it_does_not_let_it_run()
     assert!(paused.failure.unwrap().message.contains(&there.to_string()));
     assert_eq!(shared.here.sim.calls(Operation::Unpause), unpaused, "it was never let run");
     refusal(&shared.here, vm, VmAction::Unpause).await;
+    let record = std::fs::read(shared.here.record_of(vm)).unwrap();
+    let record: serde_json::Value = serde_json::from_slice(&record).unwrap();
+    assert_eq!(record["run"]["phase"], "paused", "an agent that cannot look at the lease would let it run");
     shared.there.done(vm, VmAction::Destroy).await;
     shared.here.done(vm, VmAction::Unpause).await;
     assert_eq!(shared.holder(), Some(here));
