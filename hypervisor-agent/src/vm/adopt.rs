@@ -17,7 +17,7 @@
 //! | paused | dead (suspended) | adopted: it was not let run on, because another host had its lease |
 //! | running, paused | none | stopped: it ended while nobody watched |
 //! | suspending | dead (suspended) or none, image | suspended; the domain is released |
-//! | suspending | dead (suspended), no image | let run on |
+//! | suspending | dead (suspended), no image | let run on, while no other host has its leases |
 //! | suspending | alive | adopted |
 //! | suspending | none, no image | stopped: it ended while nobody watched |
 //! | sending | as for running | the other host does not run it before this one is `sent` |

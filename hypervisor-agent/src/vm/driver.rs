@@ -402,25 +402,28 @@ impl Driver {
     }
 
     /// The way back from a suspend that could not be kept: what the VM is then, and why. A guest that the hypervisor does not let
-    /// run on keeps its phase, and is tried again.
+    /// run on keeps its phase, and is tried again. One whose lease another host has by now stands.
     pub async fn run_on(&self, record: &mut VmRecord, up: Up, fault: Fault) -> (Settled, Fault) {
-        let mut fault = fault;
-        let (vm, phase) = (record.vm, record.run.as_ref().map(|run| run.phase));
-        if phase == Some(Phase::Sending)
-            && let Err(also) = self.take_leases(record, Memory::Here).await
-        {
-            if also.reason == FaultReason::LeasedElsewhere {
-                fault.message = format!("{fault}; and the guest is not let run on: {also}");
-                return self.stands_after_all(record, up, fault).await;
-            }
-            // Nobody lets it run elsewhere, because the journal does not say that it was sent.
-            tracing::warn!(vm = %record.vm, fault = %also, "a lease still says that its VM was sent");
+        let vm = record.vm;
+        let (settled, mut fault) = self.let_run_on(record, up, fault).await;
+        if let Err(also) = self.in_journal(move |journal| journal.remove_partial_image(vm)).await {
+            fault.message = format!("{fault}; besides, {also}");
         }
+        (settled, fault)
+    }
+
+    async fn let_run_on(&self, record: &mut VmRecord, up: Up, mut fault: Fault) -> (Settled, Fault) {
+        let (vm, phase) = (record.vm, record.run.as_ref().map(|run| run.phase));
         // By a commit that failed behind its rename, it may have its name: memory that grows older than the disks.
         if phase == Some(Phase::Suspending)
             && let Err(also) = self.in_journal(move |journal| journal.remove_image(vm)).await
         {
             fault.message = format!("{fault}; besides, {also}");
+        }
+        // Where that cannot be told it runs on: nobody lets it run elsewhere, because the journal does not say that it was sent.
+        if let Err(also) = self.leases_are_ours(record).await {
+            fault.message = format!("{fault}; and the guest is not let run on: {also}");
+            return self.stands_after_all(record, up, fault).await;
         }
         match self.hypervisor.cancel_suspend(up.domid).await {
             // Not suspended yet (the stream broke before the end): it runs, and this says so.
@@ -428,9 +431,6 @@ impl Driver {
             Err(error) => {
                 fault.message = format!("{fault}; and the guest could not be let run on: {error}");
             }
-        }
-        if let Err(also) = self.in_journal(move |journal| journal.remove_partial_image(vm)).await {
-            fault.message = format!("{fault}; besides, {also}");
         }
         (Settled::Up(up), self.also_saving(record, fault).await)
     }

@@ -47,8 +47,9 @@ impl Driver {
     }
 
     /// Before a guest is let run that the journal calls running, and that stands: the agent was killed while it paused it,
-    /// perhaps because a lease was lost, and was away since. And before its memory is saved. `false`: it cannot be told now, and
-    /// nobody waits for that; of a VM that runs, the next look at the leases finds it.
+    /// perhaps because a lease was lost, and was away since. The same of one that is suspended and has to run on, and before
+    /// the memory of one is saved. `false`: it cannot be told now, and nobody waits for that; of a VM that runs, the next look
+    /// at the leases finds it.
     pub(super) async fn leases_are_ours(&self, record: &VmRecord) -> Result<bool, Fault> {
         match timeout(ANSWERED_WITHIN, self.take_leases(record, Memory::Here)).await {
             Ok(Err(fault)) if fault.reason == FaultReason::LeasedElsewhere => return Err(fault),

@@ -517,6 +517,29 @@ async fn killed_while_it_stops_a_vm_that_lost_its_lease_it_does_not_let_it_run()
     assert_eq!(shared.holder(), Some(here));
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn killed_while_it_suspends_a_vm_whose_lease_is_lost_then_it_does_not_let_it_run_on() {
+    let mut shared = Shared::new().await;
+    let vm = shared.known_to_both().await;
+    let domid = shared.here.done(vm, start()).await.domid.unwrap();
+    let (here, there) = (shared.here.host, shared.there.host);
+    // The guest is suspended, and there is no image of it.
+    shared.here.sim.inject(FaultRule::spoil(Operation::Suspend, Failure::Failed));
+    killed(&mut shared.here, vm, VmAction::Suspend, Operation::CancelSuspend).await;
+    assert!(shared.break_lease(&shared.there, vec![here]).await.unwrap().broken);
+    shared.there.done(vm, start()).await;
+    let cancelled = shared.here.sim.calls(Operation::CancelSuspend);
+    shared.here.start().await;
+    let paused = shared.here.becomes(vm, Power::Paused).await;
+    assert!(paused.failure.unwrap().message.contains(&there.to_string()));
+    refusal(&shared.here, vm, VmAction::Unpause).await;
+    assert_eq!(shared.here.sim.calls(Operation::CancelSuspend), cancelled, "it was never let run");
+    shared.there.done(vm, VmAction::Destroy).await;
+    shared.here.done(vm, VmAction::Unpause).await;
+    let status = shared.here.sim.domain(domid).await.unwrap().status;
+    assert_eq!((status, shared.holder()), (DomainStatus::Running, Some(here)));
+}
+
 /// Which no journal has said: it counts as one that runs all the same.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_vm_that_somebody_else_lets_run_without_its_lease_stands_again() {
