@@ -1,6 +1,6 @@
 //! Source to sink, holes kept.
 
-use crate::{Behind, BlockError, BlockSink, BlockSource, ByteRange, ExtentKind, flushing, is_zero};
+use crate::{BlockError, BlockSink, BlockSource, ByteRange, ExtentKind, flushing, is_zero};
 
 const STEP: u64 = 1024 * 1024;
 
@@ -23,7 +23,7 @@ pub fn copy(
     let done = flushing(
         || sink.flush(),
         |behind| -> Result<CopyProgress, BlockError> {
-            let done = steps(source, sink, progress, behind)?;
+            let done = steps(source, sink, progress, &mut |bytes| behind.wrote(bytes, || ()).map(drop))?;
             behind.settle()?;
             Ok(done)
         },
@@ -32,11 +32,21 @@ pub fn copy(
     Ok(done)
 }
 
+/// The same for who makes the sink durable later. Nothing is flushed: an end that comes in time, because the copy takes too
+/// long for somebody who stands meanwhile, would wait for the flush that is under way.
+pub fn copy_unflushed(
+    source: &dyn BlockSource,
+    sink: &dyn BlockSink,
+    progress: impl FnMut(CopyProgress) -> Result<(), BlockError>,
+) -> Result<CopyProgress, BlockError> {
+    steps(source, sink, progress, &mut |_| Ok(()))
+}
+
 fn steps(
     source: &dyn BlockSource,
     sink: &dyn BlockSink,
     mut progress: impl FnMut(CopyProgress) -> Result<(), BlockError>,
-    behind: &mut Behind<'_, '_, (), BlockError>,
+    wrote: &mut dyn FnMut(u64) -> Result<(), BlockError>,
 ) -> Result<CopyProgress, BlockError> {
     let total = source.size();
     BlockError::check_bounds(0, total, sink.size())?;
@@ -57,7 +67,7 @@ fn steps(
                 done.skipped += len;
             } else {
                 sink.write_at(at, step)?;
-                behind.wrote(len, || ())?;
+                wrote(len)?;
                 done.copied += len;
             }
             at += len;
@@ -123,6 +133,37 @@ mod tests {
         let source = MemorySource::new(pattern(4 << 20));
         let result = copy(&source, &MemorySink::new(4 << 20), |_| Err(BlockError::Cancelled));
         assert!(matches!(result, Err(BlockError::Cancelled)));
+    }
+
+    /// What is flushed of it takes as long as it takes.
+    struct Slow(MemorySink);
+
+    impl BlockSink for Slow {
+        fn size(&self) -> u64 {
+            self.0.size()
+        }
+
+        fn write_at(&self, offset: u64, data: &[u8]) -> Result<(), BlockError> {
+            self.0.write_at(offset, data)
+        }
+
+        fn zero(&self, range: ByteRange) -> Result<(), BlockError> {
+            self.0.zero(range)
+        }
+
+        fn flush(&self) -> Result<(), BlockError> {
+            panic!("somebody waits for this");
+        }
+    }
+
+    #[test]
+    fn who_makes_it_durable_later_waits_for_no_flush() {
+        // More than is written before a flush begins beside a copy.
+        let bytes = vec![7; 66 << 20];
+        let (source, sink) = (MemorySource::new(bytes.clone()), Slow(MemorySink::new(bytes.len())));
+        let done = copy_unflushed(&source, &sink, |_| Ok(())).unwrap();
+        assert_eq!(done.copied, bytes.len() as u64);
+        assert!(sink.0.into_bytes() == bytes);
     }
 
     #[test]

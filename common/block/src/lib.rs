@@ -23,7 +23,7 @@ mod range;
 mod zeros;
 
 pub use behind::{Behind, flushing};
-pub use copy::{CopyProgress, copy};
+pub use copy::{CopyProgress, copy, copy_unflushed};
 pub use error::BlockError;
 pub use extent::{Extent, ExtentKind};
 pub use file::{FileSink, FileSource};

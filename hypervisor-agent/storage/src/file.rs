@@ -28,7 +28,7 @@ use std::sync::Arc;
 use std::time::{Instant, SystemTime};
 
 use rustix::io::Errno;
-use xenith_common_block::{BlockError, BlockSink, BlockSource, FileSink, FileSource, copy};
+use xenith_common_block::{BlockError, BlockSink, BlockSource, FileSink, FileSource, copy, copy_unflushed};
 use xenith_common_ids::{SrId, VdiId};
 use xenith_hypervisor_agent_types::{DamagedVdi, LeftOver, SnapshotOf, SrSpace, VdiFacts, VdiSize};
 
@@ -249,10 +249,14 @@ impl FileDriver {
         let target = plain().write(true).open(partial).map_err(&io)?;
         target.set_len(0).and_then(|()| target.set_len(from.size.bytes())).map_err(&io)?;
         let (source, sink) = (FileSource::open(&from.path)?, FileSink::open(partial)?);
-        let copied = copy(&source, &sink, |_| match deadline {
-            Some(deadline) if Instant::now() >= deadline => Err(BlockError::Cancelled),
-            _ => Ok(()),
-        });
+        let copied = match deadline {
+            // A guest stands. What was copied is made durable with the commit.
+            Some(deadline) => copy_unflushed(&source, &sink, |_| match Instant::now() >= deadline {
+                true => Err(BlockError::Cancelled),
+                false => Ok(()),
+            }),
+            None => copy(&source, &sink, |_| Ok(())),
+        };
         match copied {
             Ok(_) => Ok(()),
             Err(BlockError::Cancelled) => Err(StorageError::TooSlow { sr: self.id, vdi }),
