@@ -121,7 +121,9 @@ fn what_comes_past_the_mesh_is_no_tunnels() {
         past.send(&packet(number, bytes, 2)).unwrap();
         past.send(&packet(OTHER, 10, 3)).unwrap();
         ear.set_read_timeout(Some(PATIENCE)).unwrap();
-        assert_eq!(next(&ear), Some((OTHER, 3)), "{case}: what came first is what was sent last");
+        // But for what was sent until the first one arrived, and is late.
+        let first = std::iter::from_fn(|| next(&ear)).find(|(_, mark)| *mark != 1);
+        assert_eq!(first, Some((OTHER, 3)), "{case}: what came first is what was sent last");
         ear.set_read_timeout(Some(Duration::from_millis(50))).unwrap();
     }
     arrives(&mesh, OURS, 10);
