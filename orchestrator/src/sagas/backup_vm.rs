@@ -221,6 +221,27 @@ impl Deps {
         Ok(())
     }
 
+    /// What increments of a VDI that was deleted counted from goes with it. What cannot be deleted now is at the next backup
+    /// on its host.
+    pub(super) async fn drop_bases<S: Saga>(&self, ctx: &StepCtx<S>, vdi: VdiId) -> Result<(), StepError> {
+        let db = &self.db;
+        // One for each repository.
+        for base in db.bases.page_under(&vdi, None, usize::from(u8::MAX)).await?.records {
+            let gone = BaseRecord { backup: String::new(), ..base.value };
+            let commit = db.bases.delete_in(Transaction::new(), &base.key);
+            db.store.commit(db.old_snapshots.put_in(commit, &gone.snapshot, &gone)).await?;
+            match self.discard_snapshot(ctx, gone.host, (gone.snapshot, gone.sr)).await {
+                Ok(Discarded::Gone) => {
+                    let commit = db.old_snapshots.delete_in(Transaction::new(), &gone.snapshot);
+                    db.store.commit(commit).await?;
+                }
+                Ok(Discarded::Busy) => {}
+                Err(error) => tracing::warn!(%vdi, %error, "the base of its backups is not deleted yet"),
+            }
+        }
+        Ok(())
+    }
+
     /// Deletes snapshots that no increment counts from any more, those of earlier runs among them.
     pub(super) async fn tidy_snapshots<S: Saga>(
         &self,

@@ -29,5 +29,6 @@ impl Saga for VdiDelete {
 
 async fn delete(saga: &VdiDelete, ctx: &StepCtx<VdiDelete>) -> Result<(), StepError> {
     let Params { host, vdi, sr } = ctx.params();
-    saga.0.delete_vdi(ctx, *host, (*vdi, *sr)).await
+    saga.0.delete_vdi(ctx, *host, (*vdi, *sr)).await?;
+    saga.0.drop_bases(ctx, *vdi).await
 }

@@ -66,7 +66,10 @@ async fn delete_disk(saga: &VmDelete, ctx: &StepCtx<VmDelete>) -> Result<(), Ste
     let Params { host, vdis, .. } = ctx.params();
     let wanted = ctx.item().unwrap_or_default();
     match vdis.iter().find(|(vdi, _)| vdi.to_string() == wanted) {
-        Some(vdi) => saga.0.delete_vdi(ctx, *host, *vdi).await,
+        Some(vdi) => {
+            saga.0.delete_vdi(ctx, *host, *vdi).await?;
+            saga.0.drop_bases(ctx, vdi.0).await
+        }
         None => Err(StepError::permanent("the step names a disk that is not in the parameters")),
     }
 }

@@ -54,6 +54,11 @@ async fn a_vm_is_backed_up_twice_and_comes_back() {
 
     // A VM that is gone comes back from what its backup says of it.
     scene.done::<vm::Delete>(json!({ "vm": "web-1" })).await;
+    let left = scene.images();
+    assert!(
+        !left.iter().any(|name| name.ends_with(".snap")),
+        "what an increment counts from goes, too: {left:?}"
+    );
     scene.done::<backup::Restore>(json!({ "backup": backups[0].id })).await;
     let again = scene.spec("web-2").await;
     assert_eq!(again.memory, old.memory);
