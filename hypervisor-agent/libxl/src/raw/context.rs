@@ -11,7 +11,8 @@
 //! [`Context::finish`] runs the loop until its completion event.
 //!
 //! **Disasters.** Without a callback libxl exits the process when xenstored dies or memory runs out. Ours
-//! marks the context as broken; its owner drops it and makes another.
+//! marks the context as broken; its owner drops it and makes another. One that broke in the middle of an operation is
+//! never freed: libxl ends the process when it finds the operation (`assert` in `libxl_ctx_free`).
 
 use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
@@ -115,6 +116,8 @@ pub struct Context {
     wake: Arc<Wake>,
     child_signal: Option<signal_hook_registry::SigId>,
     last_token: Cell<u64>,
+    /// An operation was begun, and its end did not come.
+    in_the_middle: Cell<bool>,
     /// Children of libxl that were ended because they could not go on.
     ended: Cell<usize>,
     descriptors: RefCell<Vec<pollfd>>,
@@ -138,6 +141,7 @@ impl Context {
             wake: Arc::clone(&wake),
             child_signal: None,
             last_token: Cell::new(0),
+            in_the_middle: Cell::new(false),
             ended: Cell::new(0),
             descriptors: RefCell::default(),
             deferred: RefCell::default(),
@@ -227,8 +231,11 @@ impl Context {
         self.last_token.set(token);
         let how =
             libxl_asyncop_how { callback: None, u: libxl_asyncop_how__bindgen_ty_1 { for_event: token } };
+        self.in_the_middle.set(true);
         // libxl copies the struct; a refusal here means that there will be no completion event.
-        self.check(operation, begin(&raw const how))?;
+        let begun = self.check(operation, begin(&raw const how));
+        self.in_the_middle.set(begun.is_ok());
+        begun?;
         let began = Instant::now();
         let deadline = began + patience;
         let mut aborted = false;
@@ -239,6 +246,7 @@ impl Context {
                     continue;
                 };
                 if done == token {
+                    self.in_the_middle.set(false);
                     let mut result = self.check(operation, rc);
                     if let (Err(failure), true) = (&mut result, aborted) {
                         failure.gave_up_after = Some(patience);
@@ -346,6 +354,11 @@ impl Drop for Context {
     fn drop(&mut self) {
         if let Some(signal) = self.child_signal.take() {
             signal_hook_registry::unregister(signal);
+        }
+        if self.in_the_middle.get() {
+            // What the operation was lent may be gone, but nobody calls libxl with this context any more.
+            tracing::warn!("a libxl context that broke in the middle of an operation is left behind");
+            return;
         }
         if !self.ctx.is_null() {
             // SAFETY: made by libxl_ctx_alloc, used on this thread only, and never used again.
