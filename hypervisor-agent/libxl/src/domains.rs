@@ -153,8 +153,7 @@ impl Domains {
             return Ok(fixed);
         }
         let fixed = store::fixed(store, life.0).await?;
-        // libxl writes the type after the mark, near the end of the build: from then on nothing changes.
-        if fixed.kind.is_some() && fixed.memory_max.is_some() {
+        if fixed.is_whole() {
             self.fixed.lock().unwrap_or_else(PoisonError::into_inner).insert(life, fixed.clone());
         }
         Ok(fixed)

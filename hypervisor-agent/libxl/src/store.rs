@@ -19,16 +19,24 @@ pub struct Fixed {
     pub memory_max: Option<MemoryMiB>,
 }
 
-/// Reads [`Fixed`].
+impl Fixed {
+    /// Nothing of it changes any more: libxl writes the memory of a domain last.
+    pub const fn is_whole(&self) -> bool {
+        self.kind.is_some() && self.memory_max.is_some()
+    }
+}
+
+/// Reads [`Fixed`]: what libxl writes last first. A domain that is being built is then seen whole, or not; read the other
+/// way round, it could look whole and have no mark, and would count for its whole life as none of ours.
 pub async fn fixed(store: &Xenstore, domid: DomId) -> Result<Fixed, HypervisorError> {
+    let maximum = read(store, &format!("{}/memory/static-max", domain_path(domid))).await?;
+    let kind = read(store, &format!("/libxl/{domid}/type")).await?;
     // A mark that is half there or garbled is not ours: whoever wrote it, we did not.
     let identity = match store.read_incarnation(domid).await {
         Ok(mark) => mark.map(|mark| DomainIdentity { vm: mark.vm, incarnation: mark.incarnation }),
         Err(XenstoreError::Malformed { .. }) => None,
         Err(error) => return Err(from_store(&error)),
     };
-    let kind = read(store, &format!("/libxl/{domid}/type")).await?;
-    let maximum = read(store, &format!("{}/memory/static-max", domain_path(domid))).await?;
     let memory_max = maximum.and_then(|kib| kib.trim().parse().ok()).map(kib_to_mib);
     Ok(Fixed { identity, kind: kind.and_then(|kind| kind.trim().parse().ok()), memory_max })
 }
@@ -70,4 +78,44 @@ pub fn from_store(error: &XenstoreError) -> HypervisorError {
 /// Rounds to the nearest: Xen's figures differ from round ones by a few pages.
 pub fn kib_to_mib(kib: u64) -> MemoryMiB {
     MemoryMiB::from_bytes_floor(kib.saturating_add(512).saturating_mul(1024))
+}
+
+#[cfg(test)]
+mod tests {
+    use xenith_common_ids::{IncarnationId, VmId};
+    use xenith_common_tasks::TaskSet;
+    use xenith_hypervisor_agent_xenstore::test_support::XenstoredFixture;
+    use xenith_hypervisor_agent_xenstore::{Incarnation, Options};
+
+    use super::*;
+
+    /// In libxl's order.
+    async fn build(store: &Xenstore, domid: DomId, mark: Incarnation) {
+        let home = domain_path(domid);
+        store.write(&home, "").await.unwrap();
+        store.write_incarnation(domid, mark).await.unwrap();
+        store.write(&format!("/libxl/{domid}/type"), "pvh").await.unwrap();
+        store.write(&format!("{home}/memory/static-max"), "262144").await.unwrap();
+    }
+
+    #[tokio::test]
+    async fn a_domain_that_looks_whole_has_its_mark() {
+        let daemon = XenstoredFixture::start().await;
+        let tasks = TaskSet::new();
+        let store = Xenstore::connect(Options::new(daemon.endpoint()), &tasks).await.unwrap();
+        for domid in (1..64).map(DomId) {
+            let mark = Incarnation { vm: VmId::new(), incarnation: IncarnationId::new() };
+            let look = async {
+                loop {
+                    match fixed(&store, domid).await {
+                        Ok(seen) if seen.is_whole() => return seen,
+                        _ => tokio::task::yield_now().await,
+                    }
+                }
+            };
+            let (seen, ()) = tokio::join!(look, build(&store, domid, mark));
+            let identity = DomainIdentity { vm: mark.vm, incarnation: mark.incarnation };
+            assert_eq!(seen.identity, Some(identity), "{domid}");
+        }
+    }
 }
