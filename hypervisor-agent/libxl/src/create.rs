@@ -9,15 +9,17 @@ use std::os::fd::OwnedFd;
 use std::path::Path;
 use std::sync::Arc;
 
+use uuid::Uuid;
 use xenith_common_ids::DomId;
 use xenith_hypervisor_agent_backend::{Hypervisor, HypervisorError, Start};
 use xenith_hypervisor_agent_libxl_sys::libxl_domain_config;
-use xenith_hypervisor_agent_types::DomainSpec;
+use xenith_hypervisor_agent_types::{DomainSpec, DomainStatus};
 
 use crate::disk::Ready;
-use crate::domains::Building;
+use crate::domains::{Building, list};
 use crate::error::{Subject, from_failure};
 use crate::hotplug::Hotplug;
+use crate::info::Dominfo;
 use crate::memory::Reservation;
 use crate::raw::{Context, Failure};
 use crate::stream::Incoming;
@@ -86,8 +88,12 @@ impl Libxl {
             return Err(HypervisorError::NameTaken { name: info.name.clone(), domid: info.domid });
         }
         let same_vm = all.iter().find(|info| info.identity.is_some_and(|id| id.vm == spec.identity.vm));
-        match same_vm {
-            Some(info) => Err(HypervisorError::NameTaken { name: info.name.clone(), domid: info.domid }),
+        if let Some(info) = same_vm {
+            return Err(HypervisorError::NameTaken { name: info.name.clone(), domid: info.domid });
+        }
+        let listed = self.reader.ask(list).await??;
+        match running_as(*spec.identity.vm.as_uuid(), &listed) {
+            Some(domid) => Err(HypervisorError::NameTaken { name: spec.name.to_string(), domid }),
             None => Ok(()),
         }
     }
@@ -103,6 +109,13 @@ impl Libxl {
         let uuid = *spec.identity.vm.as_uuid();
         self.reserve(|now| self.ledger.reserve_build(uuid, needed, now)).await
     }
+}
+
+/// The domain that runs as this VM by Xen's own word, which stays when xenstore is lost, and with it names and marks. One
+/// that stands may be what an agent that was killed has left of a build, which is in nobody's way.
+fn running_as(vm: Uuid, listed: &[Dominfo]) -> Option<DomId> {
+    let running = listed.iter().find(|info| info.uuid == vm && info.status() == DomainStatus::Running);
+    running.map(|info| DomId(info.domid))
 }
 
 const PARSE: &str = "reading the domain's configuration";
@@ -146,4 +159,24 @@ fn start(context: &Context, domid: DomId) -> Result<(), Failure> {
         tracing::error!(%domid, failure = %left, "a domain that cannot be started is left behind");
     }
     started
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_vm_that_runs_without_its_mark_is_not_started_again() {
+        let vm = Uuid::from_u128(7);
+        let domain = |uuid| Dominfo { domid: 3, uuid, ..Dominfo::default() };
+        for (case, info, expected) in [
+            ("runs", domain(vm), Some(DomId(3))),
+            ("another VM", domain(Uuid::from_u128(8)), None),
+            ("half built", Dominfo { paused: true, ..domain(vm) }, None),
+            ("has ended", Dominfo { shutdown: true, ..domain(vm) }, None),
+            ("is being destroyed", Dominfo { dying: true, ..domain(vm) }, None),
+        ] {
+            assert_eq!(running_as(vm, &[info]), expected, "{case}");
+        }
+    }
 }
