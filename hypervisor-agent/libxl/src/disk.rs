@@ -28,7 +28,7 @@ impl Ready {
     /// `Device` when there is no loop device to be had.
     pub fn prepare(disk: &DomainDisk) -> Result<Self, HypervisorError> {
         let prepared = (|| -> io::Result<Self> {
-            if std::fs::metadata(&disk.path)?.file_type().is_block_device() {
+            if is_device(&disk.path)? {
                 return Ok(Self { device: disk.device, path: disk.path.clone(), loop_device: None });
             }
             let loop_device = LoopDevice::attach(&disk.path, disk.access)?;
@@ -65,6 +65,12 @@ impl Ready {
     }
 }
 
+/// A block device is one of this host's only where the host makes them. In the folder of an SR, whoever else can write
+/// there may have put a link to one in the image's place, after it was looked at.
+fn is_device(path: &Path) -> io::Result<bool> {
+    Ok(path.starts_with("/dev") && std::fs::metadata(path)?.file_type().is_block_device())
+}
+
 /// Xen's number of a virtual disk (xen-vbd-interface(7)): major 202 for the first 16, "extended" after that.
 const fn device_number(device: DiskDevice) -> u32 {
     let index = device.index() as u32;
@@ -73,7 +79,32 @@ const fn device_number(device: DiskDevice) -> u32 {
 
 #[cfg(test)]
 mod tests {
+    use xenith_hypervisor_agent_types::DiskAccess;
+
     use super::*;
+
+    #[test]
+    fn what_stands_in_an_images_place_gives_no_guest_a_device_of_the_host() {
+        let folder = tempfile::tempdir().unwrap();
+        let link = folder.path().join("image");
+        for target in ["/dev/null", "/dev/sda", "/dev/zero"] {
+            std::os::unix::fs::symlink(target, &link).unwrap();
+            let disk = DomainDisk {
+                device: "xvda".parse().unwrap(),
+                path: link.clone(),
+                access: DiskAccess::ReadOnly,
+            };
+            let refused = Ready::prepare(&disk).unwrap_err();
+            assert!(matches!(refused, HypervisorError::Device { .. }), "{target}: {refused}");
+            std::fs::remove_file(&link).unwrap();
+        }
+        let disk = DomainDisk {
+            device: "xvda".parse().unwrap(),
+            path: "/dev/null".into(),
+            access: DiskAccess::ReadOnly,
+        };
+        assert!(Ready::prepare(&disk).unwrap_err().to_string().contains("no file"));
+    }
 
     #[test]
     fn numbers_are_those_of_xen_vbd_interface() {

@@ -52,12 +52,15 @@ pub struct LoopDevice {
 
 impl LoopDevice {
     /// # Errors
-    /// When the file cannot be opened or the kernel has no loop devices (module `loop`).
+    /// When it is no file, or cannot be opened, or the kernel has no loop devices (module `loop`).
     pub fn attach(image: &Path, access: DiskAccess) -> io::Result<Self> {
         let write = access == DiskAccess::ReadWrite;
         // Whoever else can write to the folder, as a server of files can, gives a guest no other file of dom0.
         let mut image_file = OpenOptions::new();
         let image_file = image_file.read(true).write(write).custom_flags(libc::O_NOFOLLOW).open(image)?;
+        if !image_file.metadata()?.is_file() {
+            return Err(io::Error::new(io::ErrorKind::InvalidInput, "it is no file"));
+        }
         let control = OpenOptions::new().read(true).write(true).open("/dev/loop-control")?;
         for _ in 0..ATTEMPTS {
             // SAFETY: takes no argument; returns a number or -1.
