@@ -116,7 +116,9 @@ impl Consoles {
                 self.attend("console-viewer", line.view(viewer, from));
             }
             ConsoleTarget::Vnc { vm } => {
-                let stream = vnc::connect(self.paths(vm).await?.1).await?;
+                let found = self.paths(vm).await?;
+                let stream = vnc::connect(&found.1).await?;
+                self.still_so(vm, &found).await?;
                 self.attend("vnc-viewer", vnc::serve(stream, viewer));
             }
             ConsoleTarget::HostShell { size } => {
@@ -164,16 +166,27 @@ impl Consoles {
 
     /// The terminal of the domain that a VM has now.
     async fn open_serial(&self, vm: VmId) -> Result<(DomId, pty::Terminal), Fault> {
-        let (domid, paths) = self.paths(vm).await?;
-        let path = paths.serial.ok_or_else(|| {
+        let found = self.paths(vm).await?;
+        let path = found.1.serial.clone().ok_or_else(|| {
             Fault::new(FaultReason::NotReady, "the guest's serial console is not made yet; try again")
         })?;
         let terminal = tokio::task::spawn_blocking(move || pty::Terminal::open(&path))
             .await
             .map_err(|error| Fault::new(FaultReason::Internal, error))?;
-        terminal.map(|terminal| (domid, terminal)).map_err(|error| {
+        let terminal = terminal.map_err(|error| {
             Fault::new(FaultReason::Hypervisor, format_args!("the serial console cannot be opened: {error}"))
-        })
+        })?;
+        self.still_so(vm, &found).await?;
+        Ok((found.0, terminal))
+    }
+
+    /// Looked up again once it is open: what had the port or the terminal may have ended before, and both have numbers
+    /// that another guest gets next.
+    async fn still_so(&self, vm: VmId, found: &(DomId, ConsolePaths)) -> Result<(), Fault> {
+        if self.paths(vm).await? == *found {
+            return Ok(());
+        }
+        Err(Fault::new(FaultReason::NotReady, "the VM has other consoles by now; try again"))
     }
 
     async fn paths(&self, vm: VmId) -> Result<(DomId, ConsolePaths), Fault> {

@@ -28,7 +28,7 @@ use crate::raw::{Context, Failure};
 use crate::reserve::moment;
 use crate::store::kib_to_mib;
 use crate::suspend::{WriteOut, suspend};
-use crate::{Libxl, config, cpu, host, preflight, store};
+use crate::{Libxl, config, cpu, device_model, host, preflight, store};
 
 /// A destroyed domain is gone when the last of its memory is freed, which back ends may still hold.
 const GONE_WITHIN: Duration = Duration::from_secs(120);
@@ -333,14 +333,15 @@ impl Hypervisor for Libxl {
     }
 
     async fn consoles(&self, domid: DomId) -> Result<ConsolePaths> {
-        self.domain(domid).await?;
+        let kind = self.domain(domid).await?.kind;
         let serial = self.reader.ask(move |context| context.console(domid)).await?;
-        Ok(ConsolePaths {
+        let paths = ConsolePaths {
             // An error means that xenconsoled or QEMU has not made it yet.
             serial: serial.ok().flatten().map(PathBuf::from),
             vnc_port: store::vnc_port(&self.store, domid).await?,
             guest_agent: store::guest_agent(&self.store, domid).await?,
-        })
+        };
+        device_model::own(&self.store, (domid, kind), paths).await
     }
 
     fn events(&self) -> DomainEvents {

@@ -28,6 +28,7 @@ mod channel;
 mod config;
 mod cpu;
 mod create;
+mod device_model;
 mod disk;
 mod domains;
 mod error;

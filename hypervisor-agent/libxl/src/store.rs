@@ -47,6 +47,12 @@ pub async fn vnc_port(store: &Xenstore, domid: DomId) -> Result<Option<u16>, Hyp
     Ok(port.and_then(|port| port.trim().parse().ok()))
 }
 
+/// The process that libxl started as the domain's device model. No guest writes there.
+pub async fn device_model(store: &Xenstore, domid: DomId) -> Result<Option<u32>, HypervisorError> {
+    let pid = read(store, &format!("{}/image/device-model-pid", domain_path(domid))).await?;
+    Ok(pid.and_then(|pid| pid.trim().parse().ok()))
+}
+
 /// The socket of the domain's channel to its guest agent.
 pub async fn guest_agent(store: &Xenstore, domid: DomId) -> Result<Option<PathBuf>, HypervisorError> {
     Ok(read(store, &channel::node(domid)).await?.as_deref().and_then(channel::socket))

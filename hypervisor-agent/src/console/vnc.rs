@@ -14,7 +14,7 @@ use super::{Viewer, show};
 /// On the loopback, with a QEMU that is busy.
 const CONNECT: Duration = Duration::from_secs(5);
 
-pub(super) async fn connect(paths: ConsolePaths) -> Result<TcpStream, Fault> {
+pub(super) async fn connect(paths: &ConsolePaths) -> Result<TcpStream, Fault> {
     let port = paths.vnc_port.ok_or_else(|| {
         Fault::new(
             FaultReason::WrongState,
