@@ -387,18 +387,19 @@ impl Owner {
     }
 
     fn clean_up(&mut self, up: Up, reason: DeathReason, asked: Option<ShutdownKind>, waiters: Vec<Reply>) {
-        let crashed = matches!(reason, DeathReason::Crash | DeathReason::Watchdog);
-        if crashed && self.counted != Some(up.domid) {
+        // Asked by an agent that was killed meanwhile.
+        let asked = asked.or_else(|| self.record.asked(up.run));
+        let counts = self.counted == Some(up.domid) || self.has_crashed(up, reason, asked);
+        if counts && self.counted != Some(up.domid) {
             let now = OffsetDateTime::now_utc().unix_timestamp();
             let oldest = now - i64::try_from(state::CRASH_WINDOW.as_secs()).unwrap_or(i64::MAX);
             self.record.crashes.retain(|at| *at > oldest);
             self.record.crashes.push(now);
             self.counted = Some(up.domid);
         }
-        // Asked by an agent that was killed meanwhile.
-        let asked = asked.or_else(|| self.record.asked(up.run));
         let spec = self.record.spec.get();
-        let then = state::after_death(reason, spec, asked, self.record.crashes.len());
+        let crashes = if counts { self.record.crashes.len() } else { 0 };
+        let then = state::after_death(reason, spec, asked, crashes);
         tracing::info!(vm = %self.vm(), domid = %up.domid, ?reason, ?then, "the domain ended");
         if then == AfterDeath::Preserve {
             self.settled = Settled::Up(Up { mode: Mode::Preserved, ..up });
@@ -410,6 +411,18 @@ impl Owner {
         }
         let future = Arc::clone(&self.shared.driver).clean_up(self.record.clone(), up, then).boxed();
         self.begin(Activity::CleaningUp(then), future, waiters);
+    }
+
+    /// Whether its guest has crashed, or rebooted before it can have come up, as it would for ever.
+    fn has_crashed(&self, up: Up, reason: DeathReason, asked: Option<ShutdownKind>) -> bool {
+        match reason {
+            DeathReason::Crash | DeathReason::Watchdog => true,
+            DeathReason::Reboot | DeathReason::SoftReset if asked.is_none() => {
+                let run = self.record.run.as_ref().filter(|run| run.incarnation == up.run);
+                run.is_some_and(|run| OffsetDateTime::now_utc() - run.started < state::TOO_SOON)
+            }
+            _ => false,
+        }
     }
 
     async fn check_missing(&mut self, domid: DomId) {

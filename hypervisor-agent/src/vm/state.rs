@@ -466,8 +466,12 @@ fn while_busy(settled: &Settled, activity: Activity, action: &VmAction) -> Decis
 pub const CRASH_RESTARTS: usize = 3;
 pub const CRASH_WINDOW: std::time::Duration = std::time::Duration::from_secs(600);
 
-/// What follows a death. `crashes` counts those within [`CRASH_WINDOW`], this one included; `asked` is the
-/// request that the guest was answering, if any.
+/// A guest that reboots by itself so soon after its start has not come up, and counts as one that crashed: to Xen a triple
+/// fault is a reboot.
+pub const TOO_SOON: std::time::Duration = std::time::Duration::from_secs(20);
+
+/// What follows a death. `crashes` counts those within [`CRASH_WINDOW`], this one included, and is 0 for a death that is
+/// none; `asked` is the request that the guest was answering, if any.
 #[must_use]
 pub fn after_death(
     reason: DeathReason,
@@ -480,8 +484,8 @@ pub fn after_death(
         // What the definition says is for a guest that reboots by itself.
         (DeathReason::Reboot, Some(ShutdownKind::Reboot)) => AfterDeath::Restart(reason),
         (DeathReason::Reboot | DeathReason::SoftReset, _) => match spec.on_reboot {
-            RebootAction::Restart => AfterDeath::Restart(reason),
-            RebootAction::Stop => AfterDeath::Stop(reason),
+            RebootAction::Restart if crashes <= CRASH_RESTARTS => AfterDeath::Restart(reason),
+            RebootAction::Restart | RebootAction::Stop => AfterDeath::Stop(reason),
         },
         // A guest that was asked to reboot and powered off did what it could: bring it back.
         (DeathReason::PowerOff, Some(ShutdownKind::Reboot)) => AfterDeath::Restart(reason),

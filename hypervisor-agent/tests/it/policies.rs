@@ -48,6 +48,19 @@ async fn a_guest_that_crashes_at_boot_is_left_off_soon() {
     until("the last crash", async || lab.sim.calls(Operation::Create) == 4).await;
 }
 
+/// As one with a broken boot loader, whose triple fault is a reboot.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_guest_that_reboots_at_boot_is_left_off_soon() {
+    let lab = Lab::builder().sim(|sim| sim.manners("v", Manners::RebootsAtBoot)).start().await;
+    let vm = lab.define("v").await;
+    let _started = lab.vm(vm, start()).await;
+    until("the last start", async || lab.sim.calls(Operation::Create) == 4).await;
+    let off = lab.becomes(vm, Power::Stopped).await;
+    assert_eq!(off.last_death, Some(DeathReason::Reboot));
+    until("its domain to go", async || lab.sim.domains().await.unwrap().is_empty()).await;
+    assert_eq!(lab.sim.calls(Operation::Create), 4);
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn policies() {
     for (case, on_crash, on_reboot, end, then) in [

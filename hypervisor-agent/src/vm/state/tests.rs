@@ -335,6 +335,15 @@ fn deaths() {
             AfterDeath::Restart(Reboot),
         ),
         ("crash", Crash, CrashAction::Restart, RebootAction::Restart, None, 3, AfterDeath::Restart(Crash)),
+        (
+            "reboot loop",
+            Reboot,
+            CrashAction::Restart,
+            RebootAction::Restart,
+            None,
+            4,
+            AfterDeath::Stop(Reboot),
+        ),
         ("crash loop", Crash, CrashAction::Restart, RebootAction::Restart, None, 4, AfterDeath::Stop(Crash)),
         (
             "asked off, crashed",
