@@ -44,7 +44,23 @@ impl Burst {
         let now = Instant::now();
         Self { quiet: now + debounce.quiet, latest: now + debounce.most }
     }
+
+    /// When it is read, if nothing more comes; not before `rested`.
+    fn due(self, rested: Instant) -> Instant {
+        self.quiet.min(self.latest).max(rested)
+    }
+
+    /// When it is read, whatever comes.
+    fn overdue(self, rested: Instant) -> Instant {
+        self.latest.max(rested)
+    }
 }
+
+/// A guest chooses how much there is to read, and how often: after each read it is left alone for so many times as long as
+/// that took. What it makes xenstored do is then a small part of what that can do.
+const RESTS: u32 = 10;
+/// A read that took long for another reason, as of a daemon that stood still, is made good for by then.
+const LONGEST_REST: Duration = Duration::from_secs(10);
 
 /// Watches the facts of one domain.
 #[derive(Debug)]
@@ -55,6 +71,8 @@ pub struct GuestWatcher {
     watches: SelectAll<Watch>,
     /// Changes that were seen and not read yet. Kept here so that a cancelled call loses nothing.
     burst: Option<Burst>,
+    /// Nothing is read before.
+    rested: Instant,
     last: Option<GuestFacts>,
 }
 
@@ -72,7 +90,8 @@ impl GuestWatcher {
         for part in PARTS {
             watches.push(store.watch_path(&format!("{home}/{part}")).await?);
         }
-        Ok(Self { store: store.clone(), domain, debounce, watches, burst: None, last: None })
+        let rested = Instant::now();
+        Ok(Self { store: store.clone(), domain, debounce, watches, burst: None, rested, last: None })
     }
 
     /// The facts when they differ from those given last; the first call gives them soon. `None`: the domain
@@ -80,7 +99,9 @@ impl GuestWatcher {
     pub async fn changed(&mut self) -> Option<GuestFacts> {
         loop {
             self.settle().await?;
+            let began = Instant::now();
             let read = self.store.guest_facts(self.domain).await;
+            self.rested = Instant::now() + (began.elapsed() * RESTS).min(LONGEST_REST);
             self.burst = None;
             match read {
                 Ok(facts) if self.last.as_ref() == Some(&facts) => {}
@@ -103,10 +124,10 @@ impl GuestWatcher {
                 self.burst = Some(Burst::begin(self.debounce));
                 continue;
             };
-            match timeout_at(burst.quiet.min(burst.latest), self.watches.next()).await {
+            match timeout_at(burst.due(self.rested), self.watches.next()).await {
                 Err(_) => return Some(()),
                 Ok(None) => return None,
-                Ok(Some(_)) if Instant::now() >= burst.latest => return Some(()),
+                Ok(Some(_)) if Instant::now() >= burst.overdue(self.rested) => return Some(()),
                 Ok(Some(_)) => {
                     self.burst = Some(Burst { latest: burst.latest, ..Burst::begin(self.debounce) });
                 }
@@ -119,5 +140,22 @@ impl GuestWatcher {
         futures::stream::unfold(self, |mut watcher| async move {
             watcher.changed().await.map(|facts| (facts, watcher))
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn who_has_much_to_read_is_read_more_seldom() {
+        let now = Instant::now();
+        let after = |millis| now + Duration::from_millis(millis);
+        let burst = Burst { quiet: after(250), latest: after(2000) };
+        assert_eq!((burst.due(now), burst.overdue(now)), (after(250), after(2000)), "it was read quickly");
+        let rested = after(500);
+        assert_eq!((burst.due(rested), burst.overdue(rested)), (after(500), after(2000)));
+        let rested = after(10_000);
+        assert_eq!((burst.due(rested), burst.overdue(rested)), (after(10_000), after(10_000)));
     }
 }
