@@ -13,6 +13,7 @@
 //! case. On a crash of the process nothing is lost: a new reader begins with a scan.
 
 use std::collections::BTreeMap;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -152,7 +153,7 @@ fn serve(
     loop {
         loop {
             match questions.try_recv() {
-                Ok(Question::Ask(question)) => question(Ok(context)),
+                Ok(Question::Ask(question)) => answer(question, context),
                 Ok(Question::Scan(done)) => {
                     known.scan(context, events);
                     let _nobody_waits = done.send(());
@@ -172,6 +173,14 @@ fn serve(
             next_scan = Instant::now() + SCAN;
         }
         context.turn(next_scan.saturating_duration_since(Instant::now()));
+    }
+}
+
+/// A panic is the end of the question, whose asker is told `Closed`, and not of the thread that sees every domain's end.
+fn answer(question: Asked, context: &Context) {
+    if let Err(panic) = catch_unwind(AssertUnwindSafe(|| question(Ok(context)))) {
+        let text = panic.downcast_ref::<&str>().copied().unwrap_or("no message");
+        tracing::error!(panic = text, "a question to the hypervisor panicked");
     }
 }
 

@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use serde_json::Value;
+use xenith_hypervisor_agent_backend::{EventSender, HypervisorError};
 use xenith_hypervisor_agent_libxl_sys::{
     Library, LoadError, libxl_device_disk, libxl_device_nic, libxl_domain_config,
     libxl_domain_restore_params, libxl_domain_sched_params,
@@ -18,6 +19,7 @@ use crate::config;
 use crate::fixtures::spec;
 use crate::hotplug::Hotplug;
 use crate::raw::{Context, OpenError, Wake, library};
+use crate::reader::Reader;
 
 const CHILD: &str = "XENITH_TEST_PRELOADED";
 
@@ -204,4 +206,16 @@ async fn what_is_not_json_is_an_error_with_a_reason() {
         let failure = parsed.err().unwrap_or_else(|| panic!("{bad:?} was taken"));
         assert!(failure.code < 0, "{bad:?}: {failure}");
     }
+}
+
+#[tokio::test]
+async fn a_question_that_panics_ends_no_other() {
+    let Some(library) = installed() else { return };
+    if !in_a_child("a_question_that_panics_ends_no_other").await {
+        return;
+    }
+    let reader = Reader::start(library, EventSender::new()).await.unwrap();
+    let panicked = reader.ask(|_| -> u32 { panic!("as this test does") }).await;
+    assert_eq!(panicked, Err(HypervisorError::Closed));
+    assert_eq!(reader.ask(|_| 7).await, Ok(7));
 }
