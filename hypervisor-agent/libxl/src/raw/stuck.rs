@@ -5,8 +5,9 @@
 //! microseconds in each call, the child waits for it for ever, the domain stays, and libxl waits for the child (seen on
 //! Xen 4.17). Each `xl` is a process with one thread, so that this happens to nobody else.
 //!
-//! Such a child is told from all others by what it does: it has one thread, and that one waits, without a limit, for a
-//! lock that no other process has. So nobody can wake it. It is killed, and libxl says that it failed.
+//! Such a child is told from all others by what it does: it is this program still, it has one thread, and that one waits,
+//! without a limit, for a lock that no other process has. So nobody can wake it. It is killed, and libxl says that it
+//! failed. Another program may wait like this for a signal, whose handler wakes it.
 
 use std::fs;
 use std::time::Duration;
@@ -43,7 +44,7 @@ fn stuck() -> Vec<(pid_t, String)> {
     pids.filter_map(|pid| {
         let read = |file: &str| fs::read_to_string(format!("/proc/{pid}/{file}")).ok();
         let (call, status) = (read("syscall")?, read("status")?);
-        (waits_for_ever(&call) && has_one_thread(&status)).then_some((pid, call))
+        (waits_for_ever(&call) && has_one_thread(&status) && is_this_program(pid)).then_some((pid, call))
     })
     .collect()
 }
@@ -60,6 +61,12 @@ fn waits_for_ever(call: &str) -> bool {
     let private = libc::FUTEX_PRIVATE_FLAG as u64;
     let waits = [libc::FUTEX_WAIT, libc::FUTEX_WAIT_BITSET].map(|wait| wait as u64 | private);
     limit == 0 && waits.contains(&(operation & !(libc::FUTEX_CLOCK_REALTIME as u64)))
+}
+
+/// What has not become another program since it was forked.
+fn is_this_program(pid: pid_t) -> bool {
+    let program = |process: &str| fs::read_link(format!("/proc/{process}/exe")).ok();
+    program("self").is_some_and(|ours| program(&pid.to_string()) == Some(ours))
 }
 
 fn has_one_thread(status: &str) -> bool {
@@ -92,6 +99,7 @@ mod tests {
     #[test]
     fn a_child_with_the_lock_of_a_thread_that_it_has_not_is_ended() {
         let sleeps = std::process::Command::new("sleep").arg("60").spawn().unwrap();
+        assert!(!is_this_program(pid_t::try_from(sleeps.id()).unwrap()), "it is another program");
         let lock = Mutex::new(());
         let held = lock.lock().unwrap();
         // SAFETY: the child takes a lock, which allocates nothing, and ends.
