@@ -6,7 +6,9 @@
 //! administrator decides.
 //!
 //! What is found must be there in two looks, one after the other: between an agent's word and a record's commit lies
-//! a moment in which they differ. In memory only: after a start it is found again.
+//! a moment in which they differ. In memory only: after a start it is found again. And bounded: where nothing is as it
+//! is recorded (a large SR was restored empty, a store belongs to another site), the first [`MOST`] of a look are kept
+//! and the rest is counted.
 
 use std::collections::{HashMap, HashSet};
 use std::sync::{Mutex, PoisonError};
@@ -26,6 +28,49 @@ pub enum Where {
     Storage,
     /// Records.
     Records,
+}
+
+/// So many of one look are kept, some 10 MiB of them: nobody reads more, and what is behind so many is one fault.
+pub const MOST: usize = 10_000;
+
+/// What one look found, each with the id that tasks know it by.
+#[derive(Debug, Default)]
+pub struct Findings {
+    kept: Vec<(String, Found)>,
+    beyond: u64,
+}
+
+impl Findings {
+    /// `found` is made only when it is kept.
+    pub fn add(&mut self, id: impl ToString, found: impl FnOnce() -> Found) {
+        if self.kept.len() < MOST {
+            self.kept.push((id.to_string(), found()));
+        } else {
+            self.beyond += 1;
+        }
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.kept.is_empty()
+    }
+
+    /// Leaves out what `is_wanted` does not want, by its id.
+    pub fn retain(&mut self, is_wanted: impl Fn(&str) -> bool) {
+        self.kept.retain(|(id, _)| is_wanted(id));
+    }
+
+    pub fn iter_mut(&mut self) -> impl Iterator<Item = (&str, &mut Found)> {
+        self.kept.iter_mut().map(|(id, found)| (id.as_str(), found))
+    }
+}
+
+/// What is told of a look.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub struct News {
+    /// Sure since this look.
+    pub found: Vec<Found>,
+    /// So many more than are kept were found, for the first time.
+    pub beyond: Option<u64>,
 }
 
 /// What a look found.
@@ -59,6 +104,8 @@ struct Look {
     last: HashSet<OrphanId>,
     /// In two looks one after the other: what is told, and since when.
     sure: HashMap<OrphanId, (OffsetDateTime, Found)>,
+    /// More were found than are kept.
+    overflows: bool,
 }
 
 /// See the module's documentation.
@@ -69,18 +116,15 @@ pub struct Orphans {
 }
 
 impl Orphans {
-    /// Takes what a look found; returns what is sure since this one. Of hosts that were not looked at, by their names,
-    /// what was known stays.
-    pub fn take(
-        &self,
-        at: Where,
-        found: impl IntoIterator<Item = Found>,
-        unseen: &HashSet<String>,
-    ) -> Vec<Found> {
+    /// Takes what a look found. Of hosts that were not looked at, by their names, what was known stays.
+    pub fn take(&self, at: Where, findings: Findings, unseen: &HashSet<String>) -> News {
         let mut looks = self.looks.lock().unwrap_or_else(PoisonError::into_inner);
         let look = looks.entry(at).or_default();
+        let Findings { kept, beyond } = findings;
+        let overflowed = std::mem::replace(&mut look.overflows, beyond > 0);
+        let beyond = (beyond > 0 && !overflowed).then_some(beyond);
         let mut found: HashMap<OrphanId, Found> =
-            found.into_iter().map(|found| (found.id(), found)).collect();
+            kept.into_iter().map(|(_, found)| (found.id(), found)).collect();
         for (id, (_, known)) in &look.sure {
             if known.host.as_ref().is_some_and(|host| unseen.contains(host)) {
                 found.entry(*id).or_insert_with(|| known.clone());
@@ -111,7 +155,7 @@ impl Orphans {
         look.last = found.into_keys().collect();
         look.sure = sure;
         self.rows.apply(deltas);
-        new
+        News { found: new, beyond }
     }
 }
 
@@ -159,17 +203,40 @@ mod tests {
         Found { kind, subject: format!("vdi/{name}"), name: name.into(), host: None, pool: None, message }
     }
 
+    fn findings(found: impl IntoIterator<Item = Found>) -> Findings {
+        let mut findings = Findings::default();
+        found.into_iter().for_each(|found| findings.add(found.name.clone(), || found));
+        findings
+    }
+
+    #[test]
+    fn a_flood_is_counted_and_told_once() {
+        let orphans = Orphans::default();
+        let flood = || findings((0..MOST + 7).map(|number| found(&number.to_string())));
+        let look = |findings: Findings, new: usize, beyond: Option<u64>| {
+            let news = orphans.take(Where::Storage, findings, &HashSet::new());
+            assert_eq!((news.found.len(), news.beyond), (new, beyond));
+        };
+        look(flood(), 0, Some(7));
+        look(flood(), MOST, None);
+        assert_eq!(orphans.rows.len(), MOST);
+        look(findings([]), 0, None);
+        assert_eq!(orphans.rows.len(), 0);
+        look(flood(), 0, Some(7));
+    }
+
     #[test]
     fn it_takes_two_looks_to_be_told_and_one_to_be_gone() {
         let orphans = Orphans::default();
-        let names = |found: Vec<Found>| {
-            let mut names: Vec<String> = found.into_iter().map(|found| found.name).collect();
+        let names = |news: News| {
+            let mut names: Vec<String> = news.found.into_iter().map(|found| found.name).collect();
             names.sort();
             names.join(" ")
         };
         let unseen = HashSet::new();
         let look = |seen: &str, new: &str, listed: usize| {
-            let told = names(orphans.take(Where::Storage, seen.split_whitespace().map(found), &unseen));
+            let seen_now = findings(seen.split_whitespace().map(found));
+            let told = names(orphans.take(Where::Storage, seen_now, &unseen));
             assert_eq!((told.as_str(), orphans.rows.len()), (new, listed), "after {seen:?}");
         };
         look("a", "", 0);
@@ -182,7 +249,7 @@ mod tests {
         look("a", "", 0);
         look("a", "a", 1);
         // Another look says nothing about this one.
-        assert!(orphans.take(Where::Hosts, [], &unseen).is_empty());
+        assert_eq!(orphans.take(Where::Hosts, Findings::default(), &unseen), News::default());
         assert_eq!(orphans.rows.len(), 1);
     }
 
@@ -201,7 +268,8 @@ mod tests {
             ("", "", 0),
         ] {
             let away = unseen.split_whitespace().map(ToOwned::to_owned).collect();
-            told += orphans.take(Where::Hosts, hosts.split_whitespace().map(on), &away).len();
+            let seen = findings(hosts.split_whitespace().map(on));
+            told += orphans.take(Where::Hosts, seen, &away).found.len();
             assert_eq!(orphans.rows.len(), listed, "{hosts:?}, away: {unseen:?}");
         }
         assert_eq!(told, 2, "each is told once");

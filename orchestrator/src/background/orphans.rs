@@ -21,7 +21,7 @@ use crate::app::App;
 use crate::events::Happened;
 use crate::fleet::HostState;
 use crate::model::{HostRecord, VmRecord};
-use crate::orphans::{Found, Where};
+use crate::orphans::{Findings, Found, MOST, News, Where};
 use crate::views::KnownVm;
 
 pub const EVERY: Duration = Duration::from_secs(30);
@@ -34,7 +34,7 @@ const IDLE: u64 = 3600;
 
 /// One look at every host that is heard. In memory; a host at a time, so that nothing else waits for it.
 pub async fn look_at_hosts(app: &App) {
-    let (mut found, mut unseen) = (Vec::new(), HashSet::new());
+    let (mut found, mut unseen) = (Findings::default(), HashSet::new());
     for (host, record) in app.views.hosts() {
         let Some(state) = app.fleet.state(host).filter(|state| state.is_heard()) else {
             unseen.insert(record.name.clone());
@@ -45,24 +45,24 @@ pub async fn look_at_hosts(app: &App) {
     }
     if !found.is_empty() {
         match worked_on(app).await {
-            Ok(ids) => found.retain(|(id, _)| !ids.contains(id.as_str())),
+            Ok(ids) => found.retain(|id| !ids.contains(id)),
             Err(error) => return tracing::warn!(%error, "tasks cannot be read; hosts are looked at later"),
         }
     }
-    tell(app, Where::Hosts, found.into_iter().map(|(_, found)| found), &unseen).await;
+    tell(app, Where::Hosts, found, &unseen).await;
 }
 
 fn look_at_host(
     app: &App,
     (host, record): (HostId, &Arc<HostRecord>),
     state: &HostState,
-    found: &mut Vec<(String, Found)>,
+    found: &mut Findings,
 ) {
     let observed = state.vms();
     let pool = app.views.pool(record.pool).map(|pool| pool.name);
     let mut add = |kind, vm: VmId, name: &str, message: String| {
         let (name, host, pool) = (name.to_owned(), Some(record.name.clone()), pool.clone());
-        found.push((vm.to_string(), Found { kind, subject: format!("vm/{vm}"), name, host, pool, message }));
+        found.add(vm, || Found { kind, subject: format!("vm/{vm}"), name, host, pool, message });
     };
     for seen in &observed {
         let known = app.views.vm(seen.vm);
@@ -127,7 +127,7 @@ pub struct Recorded {
     /// SRs that were looked at: one that several hosts share is looked at on the first.
     seen: HashSet<SrId>,
     /// Found so far.
-    found: Vec<(String, Found)>,
+    found: Findings,
     /// The names of hosts that could not be looked at.
     unseen: HashSet<String>,
 }
@@ -148,7 +148,8 @@ impl Recorded {
             }
         }
         let held = app.views.held_vdis().into_iter().map(|(vdi, _)| vdi).collect();
-        Ok(Self { kept, held, seen: HashSet::new(), found: Vec::new(), unseen: HashSet::new() })
+        let (seen, unseen) = (HashSet::new(), HashSet::new());
+        Ok(Self { kept, held, seen, found: Findings::default(), unseen })
     }
 
     /// A host, or an SR of it, could not be looked at.
@@ -177,7 +178,7 @@ impl Recorded {
         let found = &mut self.found;
         let mut add = |kind, (id, subject): (String, &str), name: String, message: String| {
             let (subject, host) = (format!("{subject}/{id}"), Some(host.name.clone()));
-            found.push((id, Found { kind, subject, name, host, pool: pool.cloned(), message }));
+            found.add(id, || Found { kind, subject, name, host, pool: pool.cloned(), message });
         };
         let mut there = BTreeSet::new();
         for vdi in &facts.vdis {
@@ -227,13 +228,13 @@ impl Recorded {
     pub async fn tell(mut self, app: &App) {
         if !self.found.is_empty() {
             match worked_on(app).await {
-                Ok(ids) => self.found.retain(|(id, _)| !ids.contains(id.as_str())),
+                Ok(ids) => self.found.retain(|id| !ids.contains(id)),
                 Err(error) => return tracing::warn!(%error, "tasks cannot be read; SRs are looked at later"),
             }
             match abandoned(app).await {
                 Ok(tasks) => {
-                    for (id, found) in &mut self.found {
-                        if let Some(task) = tasks.get(id.as_str()) {
+                    for (id, found) in self.found.iter_mut() {
+                        if let Some(task) = tasks.get(id) {
                             found
                                 .message
                                 .push_str(&format!("; it was left by task {task}, which was abandoned"));
@@ -243,7 +244,7 @@ impl Recorded {
                 Err(error) => tracing::warn!(%error, "abandoned tasks cannot be read"),
             }
         }
-        tell(app, Where::Storage, self.found.into_iter().map(|(_, found)| found), &self.unseen).await;
+        tell(app, Where::Storage, self.found, &self.unseen).await;
     }
 }
 
@@ -340,12 +341,12 @@ pub async fn look_at_records(app: &App) {
     }
 }
 
-async fn stale_records(app: &App) -> Result<Vec<Found>, StoreError> {
-    let mut found = Vec::new();
+async fn stale_records(app: &App) -> Result<Findings, StoreError> {
+    let mut found = Findings::default();
     let mut add = |(what, name): (&str, String), vm: VmId, pool: Option<String>| {
         let message = format!("the {what} {name} is taken by VM {vm}, which is not there");
         let subject = format!("{what}/{name}");
-        found.push(Found { kind: OrphanKind::Record, subject, name, host: None, pool, message });
+        found.add(vm, || Found { kind: OrphanKind::Record, subject, name, host: None, pool, message });
     };
     let mut after = None;
     loop {
@@ -430,8 +431,8 @@ fn collect(value: &Value, put: &mut dyn FnMut(String)) {
     }
 }
 
-async fn tell(app: &App, at: Where, found: impl IntoIterator<Item = Found>, unseen: &HashSet<String>) {
-    let new = app.orphans.take(at, found, unseen);
+async fn tell(app: &App, at: Where, found: Findings, unseen: &HashSet<String>) {
+    let News { found: new, beyond } = app.orphans.take(at, found, unseen);
     let pool_of = |found: &Found| {
         let name = found.pool.as_ref()?;
         app.views.pools().into_iter().find(|pool| pool.name == *name).map(|pool| pool.id)
@@ -447,11 +448,20 @@ async fn tell(app: &App, at: Where, found: impl IntoIterator<Item = Found>, unse
         app.events.note(happened).await;
     }
     let more = new.len().saturating_sub(EVENTS);
-    if more > 0 {
-        let message = format!(
+    let more = (more > 0).then(|| {
+        format!(
             "{} found that hosts and records do not agree on; see `xenith orphan list`",
             counted(more, "more thing")
-        );
+        )
+    });
+    let beyond = beyond.map(|beyond| {
+        format!(
+            "hosts and records disagree on {} more than the {MOST} that `xenith orphan list` shows of one kind of look: \
+             look for one cause, such as an SR that is empty or a store of another site",
+            counted(beyond, "thing")
+        )
+    });
+    for message in more.into_iter().chain(beyond) {
         let (severity, kind, subject) = (Severity::Warning, "orphan.found", String::new());
         app.events.note(Happened { severity, kind, subject, message, pool: None }).await;
     }
