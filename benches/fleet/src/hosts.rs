@@ -33,6 +33,9 @@ use crate::orchestrator::Filling;
 /// One VM of so many does not run, has no disk, and is there to be started.
 const STOPPED: usize = 20;
 
+/// Bytes of each disk, none of which takes space.
+const DISK: u64 = 10 << 30;
+
 /// A VM that runs.
 #[derive(Debug, Clone, Copy)]
 pub struct Guest {
@@ -133,6 +136,7 @@ impl Host {
             .hostname(format!("xen{number}"))
             .build();
         let vms = populate(plan, number, (&sim, &Journal::open(&config.state)?)).await?;
+        images(&config.storage, &vms)?;
         let settings = Settings { sample: plan.sample, ..Settings::default() };
         let agent = Agent::start(&config, Arc::new(identity), over(&sim, settings, "boot")).await?;
         let record = HostRecord {
@@ -200,6 +204,15 @@ async fn populate(
     Ok(made)
 }
 
+/// Their disks in the host's SR: where they were missing, the orchestrator would find each of them missing.
+fn images(sr: &Path, vms: &[Made]) -> Result<()> {
+    std::fs::create_dir_all(sr)?;
+    for disk in vms.iter().flat_map(|vm| &vm.spec.disks) {
+        std::fs::File::create(sr.join(format!("{}.raw", disk.vdi)))?.set_len(DISK)?;
+    }
+    Ok(())
+}
+
 async fn write_records(db: &Db, (host, record): (HostId, &HostRecord), vms: &[Made]) -> Result<()> {
     let commit = db.hosts.insert_in(Transaction::new(), &host, record);
     db.store.commit(db.host_names.insert_in(commit, &record.name, &host)).await?;
@@ -222,7 +235,7 @@ async fn write_records(db: &Db, (host, record): (HostId, &HostRecord), vms: &[Ma
             }
             for disk in &spec.disks {
                 let name = format!("{}-{}", spec.name, disk.device);
-                let size = (10u64 << 30).try_into()?;
+                let size = DISK.try_into()?;
                 let (attached_to, held_by, leased_to) = (Some(*id), None, None);
                 let vdi = Vdi { id: disk.vdi, name, size, sr, host, attached_to, held_by, leased_to };
                 commit = db.vdis.insert_in(commit, &disk.vdi, &vdi);
