@@ -39,11 +39,7 @@ async fn run(arguments: &cli::Arguments, background: &Handle) -> anyhow::Result<
         None => {}
     }
     let orchestrator = Orchestrator::start_beside(&config, background.clone()).await?;
-    println!("listening  https://{}", orchestrator.address);
-    println!("authority  {}", orchestrator.fingerprint);
-    if let Some(password) = &orchestrator.first_password {
-        println!("password   {password}  (of the user admin; shown this once)");
-    }
+    print!("{}", orchestrator.first_words());
     Stop::listen()?.asked().await;
     tracing::info!("stopping");
     if let Err(stragglers) = orchestrator.stop().await {

@@ -156,6 +156,16 @@ impl Orchestrator {
         Ok(Self { tasks, rpc, address, first_password, fingerprint, identities, app })
     }
 
+    /// For a person and for programs that start it: where it listens, its authority, and at the very first start a
+    /// password. One text, to be written at once: who has read one line of it has the others too.
+    #[must_use]
+    pub fn first_words(&self) -> String {
+        let password = self.first_password.as_deref().map_or_else(String::new, |password| {
+            format!("password   {password}  (of the user admin; shown this once)\n")
+        });
+        format!("listening  https://{}\nauthority  {}\n{password}", self.address, self.fingerprint)
+    }
+
     /// Ends everything. Sagas stop where they are and go on at the next start.
     pub async fn stop(self) -> Result<(), Stragglers> {
         // An error says that it has stopped already.

@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::{Output, Stdio};
 
-use tokio::io::{AsyncBufReadExt, BufReader};
+use tokio::io::{AsyncBufReadExt, AsyncReadExt, BufReader};
 use tokio::process::{Child, Command};
 use xenith_orchestrator_api::{auth, pool};
 use xenith_orchestrator_client::{Client, Credential, Endpoint, Trust};
@@ -158,6 +158,20 @@ async fn a_torn_store_is_refused_with_the_way_back() {
     let admin = program.admin(&password).await;
     assert!(admin.all::<pool::List, _>("").await.unwrap().len() >= 50);
     program.kill().await;
+}
+
+/// Who starts it waits for one line, and must not have to guess whether a password follows.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn its_first_words_come_at_once() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut child = command(folder.path()).stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap();
+    let (mut output, mut bytes) = (child.stdout.take().unwrap(), vec![0; 4096]);
+    let read = tokio::time::timeout(PATIENCE, output.read(&mut bytes)).await.expect("it starts in time");
+    let said = String::from_utf8_lossy(&bytes[..read.unwrap()]).into_owned();
+    let labels: Vec<_> = said.lines().filter_map(|line| line.split_whitespace().next()).collect();
+    assert_eq!(labels, ["listening", "authority", "password"], "{said}");
+    assert!(said.ends_with('\n'), "{said}");
+    child.kill().await.unwrap();
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
