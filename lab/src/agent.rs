@@ -21,9 +21,11 @@ const UNITS: [(&str, &str); 2] = [
 ];
 /// Where the unit expects it.
 const BINARY_PATH: &str = "/usr/sbin/xenith-agent";
-/// A debug build has a hundred megabytes, and SSH under emulation moves a few of them a second.
-const COPY_LIMIT: Duration = Duration::from_secs(300);
-const COMMAND_LIMIT: Duration = Duration::from_secs(120);
+/// A debug build has a hundred megabytes, and SSH under emulation moves a few of them a second; on a slow machine less than
+/// one.
+const COPY_LIMIT: Duration = Duration::from_secs(900);
+/// The longest reads all units of systemd anew: a quarter of a minute under emulation, and several times that on a slow machine.
+const COMMAND_LIMIT: Duration = Duration::from_secs(400);
 
 /// One file for dom0 beside the binary, such as `/etc/xenith/agent.toml` or the join token.
 #[derive(Debug, Clone)]

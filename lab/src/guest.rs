@@ -25,8 +25,9 @@ pub const READY: &str = "XENITH-GUEST-READY";
 /// the agent accepts kernels from.
 pub const KERNEL: &str = "/var/lib/xenith/boot/lab-vmlinux";
 pub const INITRAMFS: &str = "/var/lib/xenith/boot/lab-initramfs";
-const PUT_LIMIT: Duration = Duration::from_secs(120);
-const ASK_LIMIT: Duration = Duration::from_secs(60);
+const PUT_LIMIT: Duration = Duration::from_secs(400);
+/// A look takes ten seconds by design; the rest is for a slow machine.
+const ASK_LIMIT: Duration = Duration::from_secs(180);
 /// How often dom0 looks before it reports that there is nothing yet: some ten seconds.
 const LOOKS: u32 = 10;
 /// The exit status that says so.
