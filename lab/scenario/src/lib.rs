@@ -12,7 +12,7 @@ mod turns;
 pub use orchestrator::{Orchestrator, told};
 pub use pool::join_pool;
 pub use programs::Programs;
-pub use stage::{Boot, Guest, Stage, until};
+pub use stage::{Boot, Guest, SLACK, Stage, until};
 pub use steps::Steps;
 pub use turns::{by_turns, median};
 

@@ -6,7 +6,7 @@ use anyhow::{Context, Result, bail, ensure};
 use serde_json::json;
 use tokio::time::timeout;
 use xenith_lab::guest::READY;
-use xenith_lab_scenario::{Guest, Stage};
+use xenith_lab_scenario::{Guest, SLACK, Stage};
 use xenith_orchestrator_api::console;
 use xenith_orchestrator_client::Console;
 use xenith_orchestrator_types::host::HostStatus;
@@ -25,7 +25,7 @@ pub async fn read_until(console: &mut Console, wanted: &str, limit: Duration) ->
             }
         }
     };
-    let read = timeout(limit, reading).await;
+    let read = timeout(limit * SLACK, reading).await;
     let seen = String::from_utf8_lossy(&seen).into_owned();
     match read {
         Ok(Ok(())) => Ok(seen),

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Result, bail, ensure};
 use serde_json::json;
 use xenith_hypervisor_agent_types::{DeathReason, ObservedVm, Power};
-use xenith_lab_scenario::{Guest, Stage, told, until};
+use xenith_lab_scenario::{Guest, SLACK, Stage, told, until};
 use xenith_orchestrator_api::vm;
 use xenith_orchestrator_types::host::HostStatus;
 use xenith_orchestrator_types::task::{Task, TaskStarted, TaskStatus};
@@ -22,7 +22,7 @@ const UNKNOWN_WITHIN: Duration = Duration::from_secs(15);
 fn trap(activity: &str, since: &str, then: &str) -> String {
     format!(
         "agent=$(systemctl show -p MainPID --value xenith-agent)
-         exec 3< <(exec timeout 100 journalctl -f -o cat -u xenith-agent --since @{since})
+         exec 3< <(exec timeout 300 journalctl -f -o cat -u xenith-agent --since @{since})
          while read -r line <&3; do
              case $line in *' begin '*'activity={activity}'*) {then}; exit 0;; esac
          done
@@ -55,7 +55,7 @@ pub async fn now(stage: &Stage) -> Result<String> {
 pub async fn agent_is_back(stage: &Stage, since: &str) -> Result<()> {
     let script = format!("journalctl -o cat -u xenith-agent --since @{since} | grep -c 'the agent serves'");
     until("the agent is back", MINUTE, async || {
-        let output = stage.shell.exec(&script, MINUTE).await?;
+        let output = stage.shell.exec(&script, MINUTE * SLACK).await?;
         Ok(output.success().then_some(()))
     })
     .await?;
@@ -158,7 +158,10 @@ pub async fn agent_in_resume(stage: &Stage, guest: &Guest) -> Result<()> {
     stage.orchestrator.done::<vm::Suspend>(vm.clone(), 3 * MINUTE).await?;
     ensure!(stage.domains(guest.name).await?.is_empty(), "the domain is still there");
     let task = kill_agent_in(stage, "Resuming", stage.orchestrator.call::<vm::Resume>(vm)).await?;
-    if task.status != TaskStatus::Done {
+    if task.status == TaskStatus::Done {
+        // The agent that is back may be heard later than the task ended: until then the VM is said to be suspended.
+        stage.running_anew(guest, &before).await?;
+    } else {
         // Its memory is kept until it runs.
         stage.observed(guest.name, "is suspended", |seen| seen.power == Power::Suspended).await?;
     }
@@ -242,7 +245,9 @@ pub async fn power_loss(stage: &mut Stage, guest: &Guest) -> Result<()> {
     host.power_cut();
     let cut = Instant::now();
     stage.host_is(HostStatus::Unknown, UNKNOWN_WITHIN).await?;
-    eprintln!("    unknown after {:.1} s", cut.elapsed().as_secs_f64());
+    let unknown = cut.elapsed();
+    eprintln!("    unknown after {:.1} s", unknown.as_secs_f64());
+    ensure!(unknown <= UNKNOWN_WITHIN, "that took {:.1} s", unknown.as_secs_f64());
     let power = stage.vm(guest.name).await?.power;
     ensure!(power == Power::Unknown, "the VM is said to be {power}");
     // Its agent may only be starting anew, so it is tried for a while; then it is undone, and not made up for later.

@@ -8,9 +8,9 @@ use xenith_lab_scenario::{Boot, Guest, Stage};
 use xenith_orchestrator_api::{console, vm};
 use xenith_orchestrator_types::console::ConsoleKind;
 
-use crate::MINUTE;
 use crate::consoles::read_until;
 use crate::life::{ensure_running, same_domain};
+use crate::{GATEWAY, MINUTE};
 
 /// The VDI that is the CD. It gives its guests one address, so one of them runs at a time.
 const CD: &str = "boot-cd";
@@ -38,7 +38,7 @@ pub async fn boot(stage: &Stage, guest: &Guest) -> Result<()> {
     // By Xen's own front-ends: the emulated disk and card are unplugged when the kernel finds these.
     stage.order(&seen, "write-pattern 7 1").await?;
     stage.order(&seen, "check-pattern 7 1").await?;
-    stage.order(&seen, "ping 10.0.2.2").await.map(drop)
+    stage.pings(&seen, GATEWAY).await
 }
 
 pub async fn consoles(stage: &Stage, guest: &Guest) -> Result<()> {

@@ -3,11 +3,11 @@
 use anyhow::{Context, Result, bail, ensure};
 use serde_json::{Value, json};
 use xenith_hypervisor_agent_types::{DeathReason, ObservedVm, Power};
-use xenith_lab_scenario::{Guest, Programs, Stage, until};
+use xenith_lab_scenario::{Guest, Programs, SLACK, Stage, until};
 use xenith_orchestrator_api::{network, vdi, vm};
 use xenith_orchestrator_types::Reason;
 
-use crate::MINUTE;
+use crate::{GATEWAY, MINUTE};
 
 pub async fn enrol(stage: &Stage, programs: &Programs) -> Result<()> {
     let host = stage.enrol(programs).await?;
@@ -23,7 +23,7 @@ pub async fn enrol(stage: &Stage, programs: &Programs) -> Result<()> {
 /// paging, and the agent itself has its port.
 pub async fn doctor(stage: &Stage) -> Result<()> {
     until("doctor finds Xen, its daemon and its toolstack", 3 * MINUTE, async || {
-        let said = stage.shell.exec("/usr/sbin/xenith-agent doctor -o json", MINUTE).await?.text();
+        let said = stage.shell.exec("/usr/sbin/xenith-agent doctor -o json", MINUTE * SLACK).await?.text();
         let report: Value = serde_json::from_str(&said).with_context(|| said.clone())?;
         let checks = report["checks"].as_array().context("no checks")?;
         let is_well = |name: &str| checks.iter().any(|check| check["name"] == name && check["level"] == "ok");
@@ -50,20 +50,21 @@ pub async fn start(stage: &Stage, guest: &Guest) -> Result<()> {
     let seen = stage.observed(guest.name, "tells its system, drivers and free memory", told).await?;
     stage.order(&seen, "write-pattern 7 1").await?;
     stage.order(&seen, "check-pattern 7 1").await?;
-    // Through the bridge and out of the host: QEMU's gateway answers.
-    stage.order(&seen, "ping 10.0.2.2").await.map(drop)
+    // Through the bridge and out of the host.
+    stage.pings(&seen, GATEWAY).await
 }
 
-/// The orchestrator may only now notice that an agent was gone for a moment.
-async fn known(stage: &Stage, guest: &Guest) -> Result<ObservedVm> {
-    stage.observed(guest.name, "is known", |seen| seen.power != Power::Unknown).await
+/// The orchestrator may only now notice that an agent was gone for a moment, and tell what that one was at when it died.
+async fn settled(stage: &Stage, guest: &Guest) -> Result<ObservedVm> {
+    let passing = [Power::Unknown, Power::Starting, Power::Stopping, Power::Suspending, Power::Resuming];
+    stage.observed(guest.name, "has settled", |seen| !passing.contains(&seen.power)).await
 }
 
 /// Brings a VM to running from wherever the step before left it.
 pub async fn ensure_running(stage: &Stage, guest: &Guest) -> Result<ObservedVm> {
     let vm = json!({ "vm": guest.name });
     let limit = 3 * MINUTE;
-    match known(stage, guest).await?.power {
+    match settled(stage, guest).await?.power {
         Power::Running => None,
         Power::Stopped | Power::Crashed => Some(stage.orchestrator.done::<vm::Start>(vm, limit).await?),
         Power::Suspended => Some(stage.orchestrator.done::<vm::Resume>(vm, limit).await?),
@@ -75,7 +76,7 @@ pub async fn ensure_running(stage: &Stage, guest: &Guest) -> Result<ObservedVm> 
 
 /// Brings a VM to off; how does not matter here.
 pub async fn ensure_stopped(stage: &Stage, guest: &Guest) -> Result<()> {
-    if known(stage, guest).await?.power.has_domain() {
+    if settled(stage, guest).await?.power.has_domain() {
         stage.orchestrator.done::<vm::PowerOff>(json!({ "vm": guest.name }), 2 * MINUTE).await?;
     }
     stage.observed(guest.name, "is off", |seen| !seen.power.has_domain()).await.map(drop)

@@ -20,14 +20,17 @@ mod quiesce;
 mod storage;
 mod thin_pool;
 
+use std::net::Ipv4Addr;
 use std::time::{Duration, Instant};
 
 use xenith_hypervisor_agent_types::Firmware;
 use xenith_lab::Accel;
 use xenith_lab::guest::GuestKind;
-use xenith_lab_scenario::{Guest, Programs, Stage, Steps, asked, kept_host};
+use xenith_lab_scenario::{Guest, Programs, SLACK, Stage, Steps, asked, kept_host};
 
 const MINUTE: Duration = Duration::from_secs(60);
+/// QEMU's gateway, which answers every guest.
+const GATEWAY: Ipv4Addr = Ipv4Addr::new(10, 0, 2, 2);
 const PVH: Guest = Guest { memory_mib: 192, ..Guest::new("pvh-1", GuestKind::Pvh, 101) };
 /// What is cloned from the first: it boots with the first one's command line, and so with its address.
 const COPY: Guest = Guest { memory_mib: 192, ..Guest::new("pvh-copy", GuestKind::Pvh, 101) };
@@ -47,7 +50,7 @@ const UEFI: Guest = hvm::machine("uefi-1", Firmware::Uefi);
 /// Runs a step; one that failed shows the logs as they are then.
 macro_rules! step {
     ($stage:ident, $steps:ident, $name:literal, $minutes:literal, $work:expr) => {
-        if !$steps.run($name, $minutes * MINUTE, Box::pin($work)).await {
+        if !$steps.run($name, $minutes * MINUTE * SLACK, Box::pin($work)).await {
             eprintln!("{}", $stage.logs().await);
         }
     };
@@ -137,7 +140,8 @@ async fn a_pool_on_real_xen() {
     // An emulated host has one processor, and would send memory over one connection.
     let [one, other] = [one, other].map(|stage| stage.with_setting("memory_streams = 3"));
     let (pair, guests) = (pool::Pair { one, other }, (&MOVES, &STAYS));
-    if steps.run("enrol two hosts, share an SR", 10 * MINUTE, Box::pin(pool::found(&pair, &programs))).await {
+    let founded = Box::pin(pool::found(&pair, &programs));
+    if steps.run("enrol two hosts, share an SR", 10 * MINUTE * SLACK, founded).await {
         step!(pair, steps, "start a guest on each, on a private network", 12, pool::start(&pair, guests));
         step!(pair, steps, "move a guest as it runs, and back", 15, pool::moves(&pair, guests));
         step!(pair, steps, "keep to the rules of a security group", 6, pool::rules(&pair, guests));
@@ -217,7 +221,7 @@ async fn enrolled(steps: &mut Steps) -> Option<Stage> {
     let (host, took) = (steps.host(), started.elapsed().as_secs_f64());
     eprintln!("    {host}: the stage is set after {took:.1} s, {:?}", Accel::detect());
     let enrolled = Box::pin(life::enrol(&stage, &programs));
-    if !steps.run("enrol the host, declare a network", 5 * MINUTE, enrolled).await {
+    if !steps.run("enrol the host, declare a network", 5 * MINUTE * SLACK, enrolled).await {
         eprintln!("{}", stage.logs().await);
         return None;
     }

@@ -2,7 +2,8 @@
 
 use anyhow::{Context, Result, ensure};
 use serde_json::json;
-use xenith_lab_scenario::{Guest, Stage};
+use xenith_hypervisor_agent_types::ObservedVm;
+use xenith_lab_scenario::{Guest, Stage, until};
 use xenith_orchestrator_api::{snapshot, vdi, vm};
 
 use crate::MINUTE;
@@ -43,10 +44,18 @@ pub async fn resize(stage: &Stage, guest: &Guest) -> Result<()> {
     // The back end looks with the next request.
     stage.order(&before, "write-pattern 23 1 xvdb").await?;
     stage.order(&before, "check-pattern 23 1 xvdb").await?;
-    let domid = before.domid.context("a domain")?.0;
-    let sectors = stage.dom0(&format!("xenstore-read backend/vbd/{domid}/51728/sectors")).await?;
-    ensure!(sectors.trim() == (size / 512).to_string(), "{sectors} sectors, not {}", size / 512);
-    Ok(())
+    tells_size(stage, &before, ("51728", size)).await
+}
+
+/// Waits until the back end of a disk tells its size: it does so beside the request in which it saw that.
+pub async fn tells_size(stage: &Stage, guest: &ObservedVm, (device, size): (&str, u64)) -> Result<()> {
+    let domid = guest.domid.context("a domain")?.0;
+    let wanted = (size / 512).to_string();
+    until(&format!("{} tells {wanted} sectors", guest.name), MINUTE, async || {
+        let sectors = stage.dom0(&format!("xenstore-read backend/vbd/{domid}/{device}/sectors")).await?;
+        Ok((sectors.trim() == wanted).then_some(()))
+    })
+    .await
 }
 
 /// A second VM from a snapshot has what the first had.

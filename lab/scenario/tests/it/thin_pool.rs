@@ -6,7 +6,7 @@ use std::time::Duration;
 use anyhow::{Context, Result, ensure};
 use serde_json::json;
 use xenith_lab::agent::put_program;
-use xenith_lab_scenario::{Guest, Stage};
+use xenith_lab_scenario::{Guest, SLACK, Stage};
 use xenith_orchestrator_api::{backup_job, repository, snapshot, sr, vdi, vm};
 
 use crate::MINUTE;
@@ -68,10 +68,7 @@ async fn grow(stage: &Stage, guest: &Guest) -> Result<()> {
     let size = 96 << 20;
     stage.orchestrator.done::<vdi::Resize>(json!({ "vdi": guest.name, "size": size }), 2 * MINUTE).await?;
     stage.order(&running, "write-pattern 32 1").await?;
-    let domid = running.domid.context("a domain")?.0;
-    let sectors = stage.dom0(&format!("xenstore-read backend/vbd/{domid}/51712/sectors")).await?;
-    ensure!(sectors.trim() == (size / 512).to_string(), "{sectors} sectors, not {}", size / 512);
-    Ok(())
+    crate::storage::tells_size(stage, &running, ("51712", size)).await
 }
 
 /// The second backup reads what changed and no more.
@@ -106,7 +103,7 @@ async fn leave_nothing(stage: &Stage) -> Result<()> {
 pub async fn promises(stage: &Stage, program: &Path) -> Result<()> {
     empty_the_disk(stage).await?;
     put_program(&stage.shell, program, PROGRAM).await?;
-    let said = stage.shell.run(&format!("{PROGRAM} {DISK} 2>&1"), LIMIT).await?;
+    let said = stage.shell.run(&format!("{PROGRAM} {DISK} 2>&1"), LIMIT * SLACK).await?;
     eprint!("{said}");
     ensure!(said.contains("is empty again"), "it did not come to its end");
     Ok(())
