@@ -38,6 +38,7 @@ pub use medium::write_boot_medium;
 pub use paths::LabPaths;
 pub use progress::Progress;
 pub use qemu::{LanPort, Sizes};
+pub use record::unclaimed_port;
 pub use rootfs::Rootfs;
 pub use ssh::{Output, Shell, quote};
 pub use switch::Switch;

@@ -1,6 +1,9 @@
 //! What a host remembers between runs, in `host.json`.
 
+use std::hash::{BuildHasher, RandomState};
+use std::io;
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
@@ -51,15 +54,29 @@ impl HostRecord {
     }
 }
 
+/// Below those that the kernel hands out to whoever asks for any, to listeners and to each connection that is made: it begins
+/// at 32768 (`ip_local_port_range`).
+const UNCLAIMED: Range<u16> = 20_000..32_000;
+const THROWS: u32 = 500;
+
+/// A port of loopback that is free, and so is the one that is so much `further`, if that is not 0. For a program that is told
+/// its port and takes it a moment later: until then nobody gets it by chance.
+pub fn unclaimed_port(further: u16) -> Result<u16, LabError> {
+    let free = |port: u16| TcpListener::bind((Ipv4Addr::LOCALHOST, port)).is_ok();
+    let (dice, ports) = (RandomState::new(), u64::from(UNCLAIMED.end - UNCLAIMED.start));
+    (0..THROWS)
+        .map(|throw| dice.hash_one(throw) % ports)
+        .map(|by_chance| UNCLAIMED.start + u16::try_from(by_chance).expect("it is less than there are ports"))
+        .find(|port| free(*port) && (further == 0 || free(*port + further)))
+        .ok_or_else(|| io::Error::from(io::ErrorKind::AddrInUse))
+        .doing(|| "no free port on 127.0.0.1".into())
+}
+
 /// The wished port if it is free, else any free one. It is free again when this returns: QEMU takes it next,
 /// and if somebody was quicker QEMU says so and ends.
 pub(crate) fn choose_port(wished: Option<u16>) -> Result<u16, LabError> {
-    let bind = |port| TcpListener::bind((Ipv4Addr::LOCALHOST, port)).and_then(|l| l.local_addr());
-    wished
-        .and_then(|port| bind(port).ok())
-        .map_or_else(|| bind(0), Ok)
-        .map(|address| address.port())
-        .doing(|| "no free port on 127.0.0.1".into())
+    let free = |port: &u16| TcpListener::bind((Ipv4Addr::LOCALHOST, *port)).is_ok();
+    wished.filter(free).map_or_else(|| unclaimed_port(0), Ok)
 }
 
 #[cfg(test)]
@@ -86,8 +103,9 @@ mod tests {
 
     #[test]
     fn a_free_port_is_kept_and_a_taken_one_is_replaced() {
-        let taken = TcpListener::bind("127.0.0.1:0").unwrap();
-        let port = taken.local_addr().unwrap().port();
+        let port = unclaimed_port(0).unwrap();
+        assert!(UNCLAIMED.contains(&port));
+        let taken = TcpListener::bind((Ipv4Addr::LOCALHOST, port)).unwrap();
         assert_ne!(choose_port(Some(port)).unwrap(), port);
         drop(taken);
         assert_eq!(choose_port(Some(port)).unwrap(), port);

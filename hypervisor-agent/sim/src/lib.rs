@@ -27,6 +27,7 @@ mod hypervisor;
 mod management;
 mod meters;
 mod operation;
+mod port;
 mod proof;
 mod stream;
 mod system;
@@ -54,6 +55,7 @@ pub use fault::{EventName, Failure, FaultRule, ParseFaultError};
 pub use guest_agent::GuestAgentManners;
 pub use management::NewWay;
 pub use operation::Operation;
+pub use port::unclaimed_address;
 pub use system::{IMAGE, NewSystem};
 pub use watchdog::SeenWatchdog;
 

@@ -10,6 +10,7 @@ use nix::unistd::Pid;
 use xenith_common_ids::Epoch;
 use xenith_common_pki::{KeyAndRequest, LiveIdentity, Peer, client_config};
 use xenith_hypervisor_agent_client::{AgentAddress, AgentClient};
+use xenith_hypervisor_agent_sim::unclaimed_address;
 
 use crate::enrolment::{Answer, Orchestrator};
 use crate::harness::{certify, until};
@@ -52,10 +53,6 @@ impl Drop for Running {
         let _ended_already = self.0.kill();
         let _ = self.0.wait();
     }
-}
-
-fn free_port() -> u16 {
-    std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
 }
 
 #[test]
@@ -125,7 +122,7 @@ fn doctor_looks_and_changes_nothing() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn it_joins_serves_and_stops_when_asked() {
     let folder = tempfile::tempdir().unwrap();
-    let port = free_port();
+    let port = unclaimed_address().port();
     let settings = settings(folder.path(), port);
     let orchestrator = Orchestrator::start(Answer::Welcome).await;
     let token = orchestrator.token.to_string();
@@ -152,7 +149,7 @@ async fn it_joins_serves_and_stops_when_asked() {
     let client = AgentClient::connect(address, Arc::new(tls), Arc::new(|_| Ok(())));
     until("the agent to serve", async || client.hello(Epoch(1), "test").await.is_ok()).await;
 
-    socket.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
+    socket.set_read_timeout(Some(Duration::from_secs(60))).unwrap();
     let told = || {
         let mut buffer = [0; 256];
         let length = socket.recv(&mut buffer).unwrap();

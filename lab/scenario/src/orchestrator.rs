@@ -4,7 +4,6 @@
 //! port stays the same over [`Orchestrator::kill`] and [`Orchestrator::start`], since the join token names it.
 
 use std::fs::File;
-use std::net::TcpListener;
 use std::path::Path;
 use std::process::Stdio;
 use std::sync::Arc;
@@ -16,6 +15,7 @@ use tempfile::TempDir;
 use tokio::process::{Child, Command};
 use xenith_common_ids::TaskId;
 use xenith_common_pki::Fingerprint;
+use xenith_lab::unclaimed_port;
 use xenith_orchestrator_api::{Method, auth, task};
 use xenith_orchestrator_client::{Client, ClientError, Credential, Endpoint, Trust};
 use xenith_orchestrator_types::Reason;
@@ -45,7 +45,7 @@ impl Orchestrator {
     /// Starts one with an empty store and signs in as its first user.
     pub async fn new(programs: &Programs) -> Result<Self> {
         let dir = Arc::new(tempfile::tempdir()?);
-        let port = TcpListener::bind("127.0.0.1:0")?.local_addr()?.port();
+        let port = unclaimed_port(0)?;
         let child = spawn(programs, dir.path(), port)?;
         let said = said(dir.path()).await?;
         let password = word_after(&said, "password").context("it shows no first password")?;

@@ -7,7 +7,7 @@ use serde_json::json;
 use xenith_common_pki::{Peer, PeerCertificate};
 use xenith_hypervisor_agent_api::JoinToken;
 use xenith_hypervisor_agent_client::{AgentClientError, JoinRequest, join};
-use xenith_hypervisor_agent_sim::SimHypervisor;
+use xenith_hypervisor_agent_sim::{SimHypervisor, unclaimed_address};
 use xenith_hypervisor_agent_types::{FaultReason, Power};
 use xenith_orchestrator::fleet::Renewal;
 use xenith_orchestrator::model::JoinRecord;
@@ -164,7 +164,7 @@ async fn what_a_removed_host_shows_is_refused() {
 async fn a_host_that_moved_is_heard_under_its_new_address() {
     let mut all = Installation::with_host(SimHypervisor::builder()).await;
     all.run::<vm::Create>(&small("web-1")).await;
-    let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let free = unclaimed_address();
     all.hosts[0].stop_agent().await;
     all.hosts[0].move_to(free);
     all.hosts[0].start_agent().await;

@@ -14,7 +14,8 @@ use xenith_hypervisor_agent::config::Config as AgentConfig;
 use xenith_hypervisor_agent::enrol::join_once;
 use xenith_hypervisor_agent::identity::Identity;
 use xenith_hypervisor_agent::vm::registry::Settings;
-use xenith_hypervisor_agent_sim::{SimBuilder, SimHypervisor};
+use xenith_hypervisor_agent_sim::{SimBuilder, SimHypervisor, unclaimed_address};
+use xenith_hypervisor_agent_types::Power;
 use xenith_orchestrator::config::{Config, Limits};
 use xenith_orchestrator::db::Db;
 use xenith_orchestrator::orchestrator::Orchestrator;
@@ -192,8 +193,8 @@ impl Installation {
         way: impl FnOnce(SocketAddr) -> SocketAddr,
     ) {
         let folder = tempfile::tempdir().unwrap();
-        // A port that is free now: the agent must come back under it after a restart.
-        let listen = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+        // The agent must come back under it after a restart.
+        let listen = unclaimed_address();
         let config = AgentConfig {
             listen,
             advertise: way(listen).to_string(),
@@ -270,6 +271,15 @@ impl Installation {
 
     pub async fn vm(&self, name: &str) -> Vm {
         self.admin.call::<vm::Get>(&VmRef { vm: name.into() }).await.unwrap()
+    }
+
+    /// Waits until the VM is so: what its host says of it may come a moment after a task ended.
+    pub async fn becomes(&self, name: &str, power: Power) -> Vm {
+        until(&format!("{name} is {power}"), async || {
+            let vm = self.vm(name).await;
+            (vm.power == power).then_some(vm)
+        })
+        .await
     }
 
     pub async fn stop(mut self) {

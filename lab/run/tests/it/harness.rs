@@ -1,12 +1,12 @@
 //! `xenith-run` as a child: what it says, its own children, and its end.
 
-use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use tokio::io::{AsyncBufReadExt, BufReader, Lines};
 use tokio::process::{Child, ChildStdout, Command};
+use xenith_lab::unclaimed_port;
 
 pub struct Run {
     child: Child,
@@ -36,13 +36,7 @@ fn programs() {
 
 /// Ports for an orchestrator and one agent, which is a hundred and one further.
 pub fn port() -> u16 {
-    for _ in 0..100 {
-        let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
-        if port < 65_000 && TcpListener::bind(("127.0.0.1", port + 101)).is_ok() {
-            return port;
-        }
-    }
-    panic!("no two ports are free");
+    unclaimed_port(101).unwrap()
 }
 
 /// State and parent of a process: `man 5 proc`, the fields behind the name.
@@ -153,6 +147,19 @@ pub async fn xenith(home: &Path, arguments: &[String], password: &str) -> String
     let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
     assert!(output.status.success(), "{arguments:?}: {}{}", text(&output.stdout), text(&output.stderr));
     text(&output.stdout)
+}
+
+/// Repeats the command until it says `word` of the VM: lists are told a moment after a task ended.
+pub async fn says(home: &Path, command: &[String], word: &str) {
+    let begun = Instant::now();
+    loop {
+        let said = xenith(home, command, "").await;
+        if said.contains("web-1") && said.contains(word) {
+            return;
+        }
+        assert!(begun.elapsed() < patience(), "no {word:?} in {said}");
+        tokio::time::sleep(Duration::from_millis(500)).await;
+    }
 }
 
 /// `vm list --watch` in another terminal: a line for each change.

@@ -1,12 +1,11 @@
 //! `make run` as a person on a machine without Xen does it: `cargo xtask lab-test run`.
 
 use std::path::Path;
-use std::time::{Duration, Instant};
 
 use tempfile::TempDir;
 use xenith_lab::{LabPaths, Progress, rootfs};
 
-use crate::harness::{Run, commands, goes_off_and_on, lab_is_asked, password, patience, port, runs, xenith};
+use crate::harness::{Run, commands, goes_off_and_on, lab_is_asked, password, port, runs, says, xenith};
 
 /// A lab folder with a host of its own over the root image that all share: cooking that takes minutes, and a person's
 /// `xen1` is not ours to use. Beside the shared one, as a host's disks need room.
@@ -26,19 +25,6 @@ fn start(lab: &Path, port: u16) -> Run {
     let mut command = Run::command("lab", &lab.join("data"), port);
     command.env("XENITH_LAB_DIR", lab).stderr(std::process::Stdio::inherit());
     Run::spawn(command)
-}
-
-/// Repeats the command until it says `word`.
-async fn says(home: &Path, command: &[String], word: &str) {
-    let begun = Instant::now();
-    loop {
-        let said = xenith(home, command, "").await;
-        if said.contains("web-1") && said.contains(word) {
-            return;
-        }
-        assert!(begun.elapsed() < patience(), "no {word:?} in {said}");
-        tokio::time::sleep(Duration::from_millis(500)).await;
-    }
 }
 
 #[tokio::test]
