@@ -28,7 +28,8 @@ pub use xenith_hypervisor_agent_types::test_support::small as spec;
 use xenith_hypervisor_agent_types::{Fault, FaultReason, ObservedVm, Power, ValidVmSpec, VmSpec};
 use xenith_vmware_import::guest::helper::machine::Kit;
 
-const PATIENCE: Duration = Duration::from_secs(20);
+/// All of it takes milliseconds; only a failure, or a machine that is very slow, waits so long.
+const PATIENCE: Duration = Duration::from_secs(60);
 
 /// Polls real time, for what other tasks bring about.
 pub async fn until(what: &str, mut holds: impl AsyncFnMut() -> bool) {
@@ -307,5 +308,5 @@ pub fn resume() -> VmAction {
 }
 
 pub fn power_off() -> VmAction {
-    VmAction::Shutdown { kind: ShutdownKind::PowerOff, deadline: PATIENCE }
+    VmAction::Shutdown { kind: ShutdownKind::PowerOff, deadline: Duration::from_secs(20) }
 }

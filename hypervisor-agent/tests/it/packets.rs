@@ -26,7 +26,7 @@ use xenith_hypervisor_agent_types::network::{
 };
 
 /// What is to arrive comes within this; only a failure waits so long.
-pub const PATIENCE: Duration = Duration::from_secs(10);
+pub const PATIENCE: Duration = Duration::from_secs(30);
 /// How long a connection is tried that must not come about.
 const SOON: Duration = Duration::from_millis(300);
 

@@ -127,7 +127,7 @@ impl Guest {
                 }
             }
         });
-        is_ready.recv_timeout(Duration::from_secs(10)).unwrap();
+        is_ready.recv_timeout(Duration::from_secs(60)).unwrap();
         receiver
     }
 
@@ -166,7 +166,7 @@ async fn a_guest_on_a_bridge_of_the_kernel_answers() {
     let of_its_mac = [link_local(MAC.parse().unwrap())];
     until("the port answers", async || guest.ask(&of_its_mac, &[7000, 7001]).await == Ok(ports(&[7000])))
         .await;
-    assert_eq!(taken.recv_timeout(Duration::from_secs(10)), Ok(0), "nothing is sent");
+    assert_eq!(taken.recv_timeout(Duration::from_secs(60)), Ok(0), "nothing is sent");
 
     // One that gave itself another address is found by itself.
     assert!(ip(&format!("-n {} -6 address flush dev eth0", guest.name)));

@@ -11,7 +11,7 @@ use xenith_hypervisor_agent_types::{FaultReason, Power};
 
 use crate::harness::{Lab, define, spec, start, until};
 
-const SOON: Duration = Duration::from_secs(10);
+const SOON: Duration = Duration::from_secs(60);
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn first_everything_then_changes_then_heartbeats() {

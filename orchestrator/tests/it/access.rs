@@ -393,10 +393,11 @@ async fn who_loses_their_account_or_role_loses_what_they_follow() {
 async fn guessing_is_slowed_down() {
     let installation = Installation::start().await;
     let mut reasons = Vec::new();
-    for _ in 0..8 {
+    // Each wait is twice the one before: sooner or later one is longer than this machine takes for a try.
+    while reasons.last() != Some(&Reason::Throttled) {
+        assert!(reasons.len() < 12, "{reasons:?}");
         reasons.push(api_error(installation.login("admin", "wrong").await.map(|_| ())).reason());
     }
     assert_eq!(reasons[0], Reason::Unauthenticated);
-    assert_eq!(reasons[7], Reason::Throttled);
     installation.stop().await;
 }

@@ -214,7 +214,7 @@ async fn many_vms_at_once_each_with_its_result() {
         "{results:?}"
     );
     installation.wait_task(results[1].task.unwrap()).await;
-    assert_eq!(installation.vm("web-1").await.power, Power::Running);
+    installation.becomes("web-1", Power::Running).await;
     assert_eq!(installation.vm("db-1").await.power, Power::Stopped);
     let nobody = refused::<vm::Bulk>(&installation, json!({ "action": "start", "filter": "name:x" })).await;
     assert_eq!(nobody.reason(), Reason::Invalid);

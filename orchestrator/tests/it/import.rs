@@ -206,7 +206,7 @@ async fn a_running_vm_moves_and_can_go_back() {
     let data = std::fs::read_dir(installation.hosts[0].folder().join("state/imports")).unwrap().count();
     assert_eq!(data, 0, "the host still knows of it");
     installation.run::<vm::Start>(&StartVm { vm: "web-1".into() }).await;
-    assert_eq!(installation.vm("web-1").await.power, Power::Running);
+    installation.becomes("web-1", Power::Running).await;
 
     let back = ImportRef { import: "web-1".into() };
     let runs = api_error(installation.admin.call::<import::RollBack>(&back).await);

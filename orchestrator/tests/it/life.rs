@@ -31,13 +31,13 @@ async fn a_vm_lives_and_leaves_nothing_behind() {
     let mut create = small("web-1");
     create.start = true;
     done(installation.run::<vm::Create>(&create).await);
-    assert_eq!(installation.vm("web-1").await.power, Power::Running);
+    installation.becomes("web-1", Power::Running).await;
 
     done(installation.run::<vm::Pause>(&named("web-1")).await);
-    assert_eq!(installation.vm("web-1").await.power, Power::Paused);
+    installation.becomes("web-1", Power::Paused).await;
     done(installation.run::<vm::Unpause>(&named("web-1")).await);
     done(installation.run::<vm::Suspend>(&named("web-1")).await);
-    assert_eq!(installation.vm("web-1").await.power, Power::Suspended);
+    installation.becomes("web-1", Power::Suspended).await;
     done(installation.run::<vm::Resume>(&named("web-1")).await);
 
     let disk = NewDisk {
@@ -60,7 +60,7 @@ async fn a_vm_lives_and_leaves_nothing_behind() {
 
     let shutdown = ShutdownVm { vm: "web-1".into(), deadline_s: 30, force: false };
     done(installation.run::<vm::Shutdown>(&shutdown).await);
-    assert_eq!(installation.vm("web-1").await.power, Power::Stopped);
+    installation.becomes("web-1", Power::Stopped).await;
     done(installation.run::<vm::Delete>(&DeleteVm { vm: "web-1".into(), keep_disks: false }).await);
     assert_eq!(
         api_error(installation.admin.call::<vm::Get>(&named("web-1")).await).reason(),
@@ -177,7 +177,7 @@ async fn a_guest_that_is_not_down_in_time_is_powered_off_in_the_right_words() {
         until("it is powered off", async || (sim.calls(Operation::Destroy) > before).then_some(())).await;
         sim.hurry();
         assert_eq!(all.wait_task(task).await.status, TaskStatus::Done, "{name}");
-        assert_eq!(all.vm(name).await.power, Power::Stopped, "{name}");
+        all.becomes(name, Power::Stopped).await;
     }
     all.stop().await;
 }

@@ -174,11 +174,8 @@ async fn it_comes_back_onto_nothing_and_harms_no_vm() {
     scene.come_back().await;
     scene.installation.wait_host("xen1", HostStatus::Connected).await;
     assert_eq!(running(&scene).await, before, "no domain was touched");
-    assert_eq!(scene.installation.vm("web-1").await.power, Power::Running);
-    until("web-2 is seen to be off", async || {
-        (scene.installation.vm("web-2").await.power == Power::Stopped).then_some(())
-    })
-    .await;
+    scene.installation.becomes("web-1", Power::Running).await;
+    scene.installation.becomes("web-2", Power::Stopped).await;
     // What it does not know is told, and left alone.
     let orphans = until("web-3 is found", async || {
         let found = scene.call::<orphan::List>(json!({})).await.items;
@@ -244,7 +241,7 @@ async fn what_was_under_way_is_not_resumed() {
     scene.installation.hosts[0].start_agent().await;
     scene.installation.wait_host("xen1", HostStatus::Connected).await;
     // Free for whoever means it today, and running until then.
-    assert_eq!(scene.installation.vm("web-1").await.power, Power::Running);
+    scene.installation.becomes("web-1", Power::Running).await;
     scene.done::<vm::Pause>(json!({ "vm": "web-1" })).await;
     let hosts = scene.call::<host::List>(json!({})).await;
     assert_eq!(hosts.total, 1);

@@ -589,8 +589,9 @@ fn run_case(bases: &Path, case: &Case) -> Result<(), String> {
     if target.exists() {
         return Err("left a target behind".to_owned());
     }
-    // The limit is a second on an idle machine; this one may be running ten tests at once.
-    if took > Duration::from_secs(5) {
+    // It takes a second at most on an idle machine; this one may be slow, and running ten tests at once. What is hostile to
+    // the time it takes would take hours.
+    if took > Duration::from_secs(60) {
         return Err(format!("took {took:?}"));
     }
     Ok(())

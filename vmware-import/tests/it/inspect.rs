@@ -63,7 +63,7 @@ fn a_damaged_ntfs_ends_the_look() {
         }
         let started = std::time::Instant::now();
         let _seen = look(&MemorySource::new(volume)).unwrap();
-        assert!(started.elapsed().as_secs() < 10, "seed {seed} took {:?}", started.elapsed());
+        assert!(started.elapsed().as_secs() < 60, "seed {seed} took {:?}", started.elapsed());
     }
 }
 

@@ -40,7 +40,7 @@ async fn a_vm_is_backed_up_twice_and_comes_back() {
     assert!(std::fs::read(scene.image("web-2").await).unwrap() == before, "byte for byte, as it was then");
     let (old, new) = (scene.spec("web-1").await, scene.spec("web-2").await);
     assert_ne!(old.nics[0].mac, new.nics[0].mac, "two VMs with one address");
-    assert_eq!(scene.installation.vm("web-2").await.power, Power::Running);
+    scene.installation.becomes("web-2", Power::Running).await;
 
     // In place, only into a stopped VM.
     let in_place = json!({ "backup": older.id, "target": { "kind": "in_place" } });

@@ -1,6 +1,6 @@
 // An update of a pool as its page has it: how far, and paused. Its answer names the task that goes on, which is no end.
 
-import { screen } from '@testing-library/react';
+import { screen, waitFor } from '@testing-library/react';
 import userEvent from '@testing-library/user-event';
 import { describe, expect, it } from 'vitest';
 import type { Pool, Task } from '../../api/generated';
@@ -32,6 +32,8 @@ describe('the update of a pool', () => {
 
   it('is nothing where nothing is updated', async () => {
     const shown = await show(<Updating pool={pool} />, { answers: { 'pool.update_status': { pool: 'p', paused: false } } });
+    await waitFor(() => expect(shown.calls('pool.update_status')).not.toHaveLength(0));
+    // What is answered is shown by then.
     await new Promise((go) => setTimeout(go, 50));
     expect(screen.queryByText('Its hosts are being updated')).toBeNull();
     expect(shown.calls('task.get')).toEqual([]);
