@@ -39,8 +39,10 @@ async fn run(arguments: &cli::Arguments, background: &Handle) -> anyhow::Result<
         None => {}
     }
     let orchestrator = Orchestrator::start_beside(&config, background.clone()).await?;
+    // Before who reads that may ask for its end.
+    let mut stop = Stop::listen()?;
     print!("{}", orchestrator.first_words());
-    Stop::listen()?.asked().await;
+    stop.asked().await;
     tracing::info!("stopping");
     if let Err(stragglers) = orchestrator.stop().await {
         tracing::warn!(%stragglers, "not everything ended in time");

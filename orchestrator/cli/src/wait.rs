@@ -132,11 +132,13 @@ pub async fn follow(app: &App, id: TaskId, limit: Option<Duration>) -> Result<Ta
             }
         };
         tokio::select! {
+            // Before the task is watched: from then on who interrupts is to be told that it runs on.
+            biased;
+            _ = tokio::signal::ctrl_c() => Err(CliError::Interrupted { title: String::new(), task: id }),
             task = watching => task,
             () = deadline => {
                 Err(CliError::StillRunning { task: id, waited: limit.unwrap_or_default() })
             }
-            _ = tokio::signal::ctrl_c() => Err(CliError::Interrupted { title: String::new(), task: id }),
         }
     };
     progress.clear();

@@ -45,6 +45,11 @@ async fn dry_run<M: Method>(
 
 /// What a plan must not change.
 async fn state(of: &Installation) -> Value {
+    let app = &of.orchestrator.as_ref().unwrap().app;
+    until("the list of VDIs has what is stored", async || {
+        app.views.vdis_ahead(&app.db).unwrap().filter(Vec::is_empty)
+    })
+    .await;
     let vms = of.admin.all::<vm::List, _>("").await.unwrap();
     let mut whole = Vec::new();
     for row in &vms {

@@ -98,8 +98,8 @@ async fn a_vm_goes_to_any_host_that_reaches_all_of_its_srs() {
     assert_eq!(data(&all).await, made, "a plan changes nothing");
 
     done::<vm::Create>(&all, create).await;
-    let web = all.vm("web-1").await;
-    assert_eq!((web.host, web.power), (Some(xen2), Power::Running));
+    let web = all.becomes("web-1", Power::Running).await;
+    assert_eq!(web.host, Some(xen2));
     // Where the VM is, its disk is worked on.
     let with_it = data(&all).await;
     assert_eq!((with_it.host, with_it.attached_to), (xen2, Some(web.id)));

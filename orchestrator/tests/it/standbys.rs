@@ -116,6 +116,7 @@ async fn a_standby_follows_takes_over_and_gives_back() {
     scene.done::<vm::PowerOff>(json!({ "vm": "web-1" })).await;
     let (old, new) = (scene.installation.vm("web-1").await, scene.installation.vm(STANDBY).await);
     scene.done::<standby::FailOver>(serde_json::to_value(&fail_over).unwrap()).await;
+    scene.installation.becomes(STANDBY, Power::Running).await;
     let taken = admin.call::<vm::Get>(&reference).await.unwrap();
     assert_eq!((taken.power, taken.standby_of), (Power::Running, None));
     let mac = |vm: &xenith_orchestrator_types::vm::Vm| vm.spec.as_ref().unwrap().nics[0].mac;
@@ -138,8 +139,8 @@ async fn a_standby_follows_takes_over_and_gives_back() {
     // The way back loses nothing.
     write(&far, 5 * MIB, b"at the last moment");
     scene.done::<standby::FailBack>(json!({ "standby": "web-1", "force": true })).await;
-    let back = scene.installation.vm("web-1").await;
-    assert_eq!((back.power, mac(&back)), (Power::Running, mac(&old)));
+    let back = scene.installation.becomes("web-1", Power::Running).await;
+    assert_eq!(mac(&back), mac(&old));
     assert_eq!(&pair.bytes(0, "web-1").await[5 * MIB..5 * MIB + 18], b"at the last moment");
     assert_eq!(scene.installation.vm(STANDBY).await.standby_of, Some(back.id));
     write(&image, 6 * MIB, b"and on");
@@ -167,8 +168,9 @@ async fn a_fail_back_survives_the_orchestrator_and_the_agent() {
     let task = pair.0.installation.wait_task(begun.task).await;
     assert_eq!(task.status, TaskStatus::Done, "{:?}", task.message);
     assert!(pair.bytes(1, STANDBY).await == pair.bytes(0, "web-1").await);
-    let (up, off) = (pair.0.installation.vm(STANDBY).await, pair.0.installation.vm("web-1").await);
-    assert_eq!((up.power, off.standby_of), (Power::Running, Some(up.id)));
+    let up = pair.0.installation.becomes(STANDBY, Power::Running).await;
+    let off = pair.0.installation.vm("web-1").await;
+    assert_eq!(off.standby_of, Some(up.id));
     assert!(!off.power.has_domain(), "never both");
     pair.0.installation.stop().await;
 }

@@ -36,8 +36,10 @@ where
         }
     };
     tokio::select! {
-        result = following => result,
+        // Before the first line is written: who reads it may interrupt at once.
+        biased;
         _ = tokio::signal::ctrl_c() => Ok(()),
+        result = following => result,
     }
 }
 

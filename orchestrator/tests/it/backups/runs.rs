@@ -5,7 +5,6 @@ use xenith_hypervisor_agent_types::Power;
 use xenith_orchestrator_api::{backup, backup_job, backup_run, vm};
 use xenith_orchestrator_types::Reason;
 use xenith_orchestrator_types::backup::{BackupJobRef, BackupRun, RunStatus};
-use xenith_orchestrator_types::vm::VmRef;
 
 use super::{MIB, Scene, noise, write};
 use crate::harness::{api_error, until};
@@ -59,8 +58,7 @@ async fn what_fails_is_said_and_leaves_nothing() {
     scene.call::<backup_run::Cancel>(json!({ "run": run })).await;
     let run = scene.over(run).await;
     assert!(matches!(run.status, RunStatus::Cancelled | RunStatus::Done), "{run:?}");
-    let vm = scene.installation.admin.call::<vm::Get>(&VmRef { vm: "web-1".into() }).await.unwrap();
-    assert_eq!(vm.power, Power::Running);
+    scene.installation.becomes("web-1", Power::Running).await;
     scene.installation.stop().await;
 }
 
