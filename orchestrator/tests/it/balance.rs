@@ -121,12 +121,15 @@ async fn vms_go_from_a_full_host_to_an_empty_one_as_far_as_the_limits_allow() {
     .await;
     assert_eq!(count_on(&all, xen2).await, 3);
     let tasks = all.admin.call::<task::List>(&ListTasks::default()).await.unwrap().items;
-    let by_itself = tasks.iter().find(|task| task.title == "Balance default").unwrap();
+    let by_itself = tasks.iter().find(|task| task.title == "Balance default").unwrap().id;
+    let by_itself = all.wait_task(by_itself).await;
     assert_eq!((by_itself.user_name.as_str(), by_itself.status), ("pool balancing", TaskStatus::Done));
-    let events = all.admin.call::<event::List>(&ListEvents::default()).await.unwrap();
-    let kinds: Vec<&str> = events.items.iter().map(|event| event.kind.as_str()).collect();
     for kind in ["pool.balance_proposed", "pool.balanced"] {
-        assert!(kinds.contains(&kind), "{kind}: {kinds:?}");
+        until(&format!("{kind} is told"), async || {
+            let events = all.admin.call::<event::List>(&ListEvents::default()).await.unwrap().items;
+            events.iter().any(|event| event.kind == kind).then_some(())
+        })
+        .await;
     }
     all.stop().await;
 }

@@ -40,11 +40,13 @@ async fn pair() -> (Installation, Fake) {
     (all, fake)
 }
 
-/// What was told of xen2, by kind.
+/// What is told of xen2, by kind.
 async fn reason(all: &Installation, kind: &str) -> String {
-    let events = all.admin.call::<event::List>(&ListEvents::default()).await.unwrap().items;
-    let told = events.into_iter().find(|event| event.kind == kind);
-    told.unwrap_or_else(|| panic!("nothing was told of {kind}")).message
+    until(&format!("something is told of {kind}"), async || {
+        let events = all.admin.call::<event::List>(&ListEvents::default()).await.unwrap().items;
+        events.into_iter().find(|event| event.kind == kind).map(|event| event.message)
+    })
+    .await
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
