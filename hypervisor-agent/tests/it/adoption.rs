@@ -238,7 +238,7 @@ async fn killed_while_it_destroys() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn killed_while_it_waits_for_a_guest_that_goes_down_meanwhile() {
     let mut lab = Lab::builder()
-        .sim(|sim| sim.guest_shutdown("300ms".parse::<xenith_hypervisor_agent_sim::Delay>().unwrap()))
+        .sim(|sim| sim.guest_shutdown("1500ms".parse::<xenith_hypervisor_agent_sim::Delay>().unwrap()))
         .start()
         .await;
     let up = lab.running("v").await;

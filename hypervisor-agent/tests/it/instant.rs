@@ -28,7 +28,7 @@ use xenith_hypervisor_agent_types::{DiskAccess, DiskDevice, DiskSpec, Fault, Fau
 use crate::harness::{Lab, power_off, spec, start, until};
 
 const MIB: usize = 1 << 20;
-/// Slow enough that a test comes in between, fast enough that it ends.
+/// Slow enough that it is not there at once, fast enough that it ends.
 const SLOWLY: u64 = 6 << 20;
 /// Until somebody says otherwise.
 const HARDLY: u64 = 1 << 20;
@@ -208,7 +208,8 @@ fn back_up(place: &Path, bytes: &[u8]) -> String {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_vm_runs_from_its_backup_while_agents_come_and_go() {
     let mut scene = Scene::new().await;
-    scene.serve(SLOWLY).await;
+    // Agents come and go meanwhile, on a slow machine too.
+    scene.serve(SLOWLY / 3).await;
     scene.lab.done(scene.vm, start()).await;
     let mut guest = scene.guest().await;
     // At once, wherever it reads.

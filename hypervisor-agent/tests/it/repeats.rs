@@ -74,9 +74,9 @@ fn reboot() -> VmAction {
     VmAction::Shutdown { kind: ShutdownKind::Reboot, deadline: Duration::from_secs(20) }
 }
 
-/// A host whose guests take a moment to go down, one of which runs.
+/// A host whose guests take a moment to go down, one of which runs: longer than a slow machine takes to kill an agent.
 async fn slow_to_go_down() -> (Lab, ObservedVm) {
-    let takes = "300ms".parse::<Delay>().unwrap();
+    let takes = "1500ms".parse::<Delay>().unwrap();
     let lab = Lab::builder().sim(|sim| sim.guest_shutdown(takes)).start().await;
     let up = lab.running("v").await;
     (lab, up)
