@@ -10,7 +10,8 @@ pub fn from_hypervisor(error: &HypervisorError) -> Fault {
         HypervisorError::NoSuchDomain(_) | HypervisorError::NoSuchDevice { .. } => FaultReason::NotFound,
         HypervisorError::WrongStatus { .. }
         | HypervisorError::AlreadyAttached { .. }
-        | HypervisorError::NameTaken { .. } => FaultReason::WrongState,
+        | HypervisorError::NameTaken { .. }
+        | HypervisorError::VmTaken { .. } => FaultReason::WrongState,
         HypervisorError::NoMemory { .. } | HypervisorError::OutOfMemory { .. } => FaultReason::NoMemory,
         HypervisorError::InvalidSpec { field, problem } => return Fault::invalid(field, problem),
         HypervisorError::Unsupported { .. } => FaultReason::Unsupported,

@@ -111,6 +111,9 @@ typed_ids! {
     VmId = "vm";
     /// One run of a VM: from a start to the end of its domain. Written into the domain's xenstore.
     IncarnationId = "incarnation";
+    /// What Xen itself knows a domain by as long as that lives, whatever becomes of xenstore. A domain of ours has the id
+    /// of its VM.
+    DomainUuid = "domain";
     /// A physical machine with an agent.
     HostId = "host";
     /// Hosts that share networks and storage.
@@ -175,6 +178,20 @@ impl From<SagaId> for TaskId {
 impl From<TaskId> for SagaId {
     fn from(task: TaskId) -> Self {
         Self::from_bytes(*task.as_bytes())
+    }
+}
+
+/// A domain of ours is built with the id of its VM.
+impl From<VmId> for DomainUuid {
+    fn from(vm: VmId) -> Self {
+        Self::from_bytes(*vm.as_bytes())
+    }
+}
+
+/// The VM whose domain it is, if that is one of ours.
+impl From<DomainUuid> for VmId {
+    fn from(domain: DomainUuid) -> Self {
+        Self::from_bytes(*domain.as_bytes())
     }
 }
 

@@ -24,6 +24,12 @@ pub enum HypervisorError {
         "a domain named {name:?} exists already (domain {domid}); rename one of the two, or end that one"
     )]
     NameTaken { name: String, domid: DomId },
+    /// A second domain of the VM would write the same disks.
+    #[error(
+        "domain {domid} is this VM already; shut it down in its guest, or end it on its host (xl destroy {domid}), and \
+         start the VM then"
+    )]
+    VmTaken { domid: DomId },
     #[error("the host has {free} of memory free for guests, {needed} are needed")]
     NoMemory { needed: MemoryMiB, free: MemoryMiB },
     /// Something that the spec names is not usable on this host (a kernel, an image, a bridge).
@@ -84,6 +90,7 @@ impl HypervisorError {
             | Self::AlreadyAttached { .. }
             | Self::WrongStatus { .. }
             | Self::NameTaken { .. }
+            | Self::VmTaken { .. }
             | Self::InvalidSpec { .. }
             | Self::Unsupported { .. }
             | Self::Closed => false,

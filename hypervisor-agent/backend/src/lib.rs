@@ -8,6 +8,8 @@
 //!   its id until [`Hypervisor::destroy`].
 //! * Events may be late and may be lost when a subscriber lags, which the subscriber is told
 //!   ([`DomainEventKind::Resync`]): the list is the truth, events only say when to look.
+//! * What a domain is known by ([`DomainInfo::uuid`]) comes from Xen itself and is told whatever becomes of xenstore. Where
+//!   xenstore cannot be read the call fails: a domain without [`DomainInfo::identity`] has no mark there.
 //! * Memory for a create is reserved before it begins: of two creates that do not both fit, one gets
 //!   [`HypervisorError::NoMemory`].
 
@@ -87,7 +89,8 @@ pub trait Hypervisor: Send + Sync + 'static {
     /// One domain, dead or alive.
     async fn domain(&self, domid: DomId) -> Result<DomainInfo>;
 
-    /// Builds a domain. It is listed with its identity from the moment that it is listed at all.
+    /// Builds a domain. It is listed with its identity from the moment that it is listed at all, and its UUID is the id of its
+    /// VM. [`HypervisorError::VmTaken`] while a domain of that VM is there that has run, whatever its name.
     async fn create(&self, spec: &DomainSpec, start: Start) -> Result<DomId>;
 
     /// Builds a domain from the stream that [`Self::suspend`] or [`Self::suspend_live`] wrote, on this host or another;

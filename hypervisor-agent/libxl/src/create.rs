@@ -89,11 +89,11 @@ impl Libxl {
         }
         let same_vm = all.iter().find(|info| info.identity.is_some_and(|id| id.vm == spec.identity.vm));
         if let Some(info) = same_vm {
-            return Err(HypervisorError::NameTaken { name: info.name.clone(), domid: info.domid });
+            return Err(HypervisorError::VmTaken { domid: info.domid });
         }
         let listed = self.reader.ask(list).await??;
-        match running_as(*spec.identity.vm.as_uuid(), &listed) {
-            Some(domid) => Err(HypervisorError::NameTaken { name: spec.name.to_string(), domid }),
+        match has_run_as(*spec.identity.vm.as_uuid(), &listed) {
+            Some(domid) => Err(HypervisorError::VmTaken { domid }),
             None => Ok(()),
         }
     }
@@ -111,11 +111,16 @@ impl Libxl {
     }
 }
 
-/// The domain that runs as this VM by Xen's own word, which stays when xenstore is lost, and with it names and marks. One
-/// that stands may be what an agent that was killed has left of a build, which is in nobody's way.
-fn running_as(vm: Uuid, listed: &[Dominfo]) -> Option<DomId> {
-    let running = listed.iter().find(|info| info.uuid == vm && info.status() == DomainStatus::Running);
-    running.map(|info| DomId(info.domid))
+/// The domain that is this VM by Xen's own word, which stays when xenstore is lost, and with it names and marks. One that
+/// stands and has never run may be what an agent that was killed has left of a build, which is in nobody's way.
+fn has_run_as(vm: Uuid, listed: &[Dominfo]) -> Option<DomId> {
+    let has_run = |info: &&Dominfo| match info.status() {
+        DomainStatus::Running => true,
+        DomainStatus::Paused => info.cpu_time > 0,
+        DomainStatus::Dead(_) | DomainStatus::Dying => false,
+    };
+    let found = listed.iter().filter(|info| info.uuid == vm).find(has_run);
+    found.map(|info| DomId(info.domid))
 }
 
 const PARSE: &str = "reading the domain's configuration";
@@ -173,10 +178,11 @@ mod tests {
             ("runs", domain(vm), Some(DomId(3))),
             ("another VM", domain(Uuid::from_u128(8)), None),
             ("half built", Dominfo { paused: true, ..domain(vm) }, None),
+            ("has run, and was paused", Dominfo { paused: true, cpu_time: 1, ..domain(vm) }, Some(DomId(3))),
             ("has ended", Dominfo { shutdown: true, ..domain(vm) }, None),
             ("is being destroyed", Dominfo { dying: true, ..domain(vm) }, None),
         ] {
-            assert_eq!(running_as(vm, &[info]), expected, "{case}");
+            assert_eq!(has_run_as(vm, &[info]), expected, "{case}");
         }
     }
 }

@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use time::OffsetDateTime;
 use uuid::Uuid;
-use xenith_common_ids::DomId;
+use xenith_common_ids::{DomId, DomainUuid};
 use xenith_hypervisor_agent_backend::HypervisorError;
 use xenith_hypervisor_agent_types::metrics::MachineUsage;
 use xenith_hypervisor_agent_types::{DomainIdentity, DomainInfo, DomainSpec, PlatformKind, VmName};
@@ -128,6 +128,7 @@ impl Domains {
         let name = name.unwrap_or_else(|| format!("domain {domid}"));
         Ok(Some(DomainInfo {
             domid,
+            uuid: DomainUuid::from_uuid(info.uuid),
             name,
             identity,
             status: info.status(),

@@ -31,7 +31,8 @@ impl Fixed {
 pub async fn fixed(store: &Xenstore, domid: DomId) -> Result<Fixed, HypervisorError> {
     let maximum = read(store, &format!("{}/memory/static-max", domain_path(domid))).await?;
     let kind = read(store, &format!("/libxl/{domid}/type")).await?;
-    // A mark that is half there or garbled is not ours: whoever wrote it, we did not.
+    // A mark that is half there or garbled is none: whoever wrote it, we did not, and Xen's own uuid tells whose domain it
+    // is. One that cannot be read is an error: taken for none, it would be remembered as that for the domain's whole life.
     let identity = match store.read_incarnation(domid).await {
         Ok(mark) => mark.map(|mark| DomainIdentity { vm: mark.vm, incarnation: mark.incarnation }),
         Err(XenstoreError::Malformed { .. }) => None,
@@ -102,6 +103,22 @@ mod tests {
         store.write_incarnation(domid, mark).await.unwrap();
         store.write(&format!("/libxl/{domid}/type"), "pvh").await.unwrap();
         store.write(&format!("{home}/memory/static-max"), "262144").await.unwrap();
+    }
+
+    #[tokio::test]
+    async fn what_cannot_be_read_is_not_absent() {
+        let daemon = XenstoredFixture::start().await;
+        let tasks = TaskSet::new();
+        let store = Xenstore::connect(Options::new(daemon.endpoint()), &tasks).await.unwrap();
+        let (known, lost) = (DomId(1), DomId(2));
+        build(&store, known, Incarnation { vm: VmId::new(), incarnation: IncarnationId::new() }).await;
+        let nothing = Fixed { identity: None, kind: None, memory_max: None };
+        assert_eq!(fixed(&store, lost).await.unwrap(), nothing);
+        assert!(!nothing.is_whole(), "what was lost may be there again, and is not remembered");
+        tasks.shut_down(std::time::Duration::from_secs(30)).await.unwrap();
+        for domid in [known, lost] {
+            assert_eq!(fixed(&store, domid).await, Err(HypervisorError::Closed), "{domid}");
+        }
     }
 
     #[tokio::test]

@@ -112,6 +112,17 @@ impl SimHypervisor {
         self.inner.with(|world, _| world.remove(domid))
     }
 
+    /// xenstored loses all that it knew: domains run on, and have neither their marks nor their names. What Xen itself keeps
+    /// stays.
+    pub fn lose_xenstore(&self) {
+        self.inner.with(|world, _| {
+            for (domid, domain) in &mut world.domains {
+                domain.identity = None;
+                domain.name = format!("domain {domid}").into();
+            }
+        });
+    }
+
     /// The host loses power and comes back: every domain is gone, ids start anew, nobody is told but by
     /// [`DomainEventKind::Resync`].
     pub fn reboot_host(&self) {

@@ -26,7 +26,6 @@ pub(crate) struct SavedGuest {
     pub vm: Option<VmId>,
     pub memory: MemoryMiB,
     pub vcpus_online: VcpuCount,
-    pub cpu_time_ns: u64,
     pub load_permille: u16,
 }
 
@@ -96,7 +95,6 @@ mod tests {
             vm: Some(VmId::new()),
             memory: MemoryMiB::new(512).unwrap(),
             vcpus_online: VcpuCount::ONE,
-            cpu_time_ns: 7,
             load_permille: 3,
         };
         let mut stream = Vec::new();

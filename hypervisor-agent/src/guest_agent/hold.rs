@@ -196,7 +196,7 @@ impl Hold {
     async fn guest(&self) -> Guest {
         let vm = self.held.vm;
         let Ok(domains) = self.agents.hypervisor.domains().await else { return Guest::Unknown };
-        let ours = domains.into_iter().find(|info| info.identity.is_some_and(|identity| identity.vm == vm));
+        let ours = domains.into_iter().find(|info| info.is_of(vm));
         let Some(info) = ours else {
             let journal = self.agents.journal.clone();
             let has_image = tokio::task::spawn_blocking(move || journal.has_image(vm)).await;

@@ -231,7 +231,7 @@ impl Imports {
         let domains =
             self.helpers.hypervisor.domains().await.map_err(|error| helper_fault("list", &error))?;
         for domain in domains {
-            if domain.identity.is_some_and(|identity| identity.vm == helper_vm(import)) {
+            if domain.is_of(helper_vm(import)) {
                 let ended = self.helpers.hypervisor.destroy(domain.domid).await;
                 match ended {
                     Ok(()) | Err(HypervisorError::NoSuchDomain(_)) => {}

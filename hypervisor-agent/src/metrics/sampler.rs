@@ -118,6 +118,7 @@ impl Busy {
 
 #[cfg(test)]
 mod tests {
+    use xenith_common_ids::DomainUuid;
     use xenith_hypervisor_agent_types::{DomainInfo, DomainStatus, PlatformKind};
 
     use super::*;
@@ -125,6 +126,7 @@ mod tests {
     fn usage(dom0_cpu_time_ns: u64, guests: &[(u32, u64)]) -> MachineUsage {
         let info = |(domid, cpu_time_ns): &(u32, u64)| DomainInfo {
             domid: DomId(*domid),
+            uuid: DomainUuid::new(),
             name: "g".into(),
             identity: None,
             status: DomainStatus::Running,

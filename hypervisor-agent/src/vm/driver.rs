@@ -195,14 +195,16 @@ impl Driver {
                 Err(error) => error,
             };
             let cleared = self.clear_left_overs(domain.identity.vm).await;
-            if !matches!(error, HypervisorError::NameTaken { .. }) || cleared == 0 || retried {
+            let in_the_way =
+                matches!(error, HypervisorError::NameTaken { .. } | HypervisorError::VmTaken { .. });
+            if !in_the_way || cleared == 0 || retried {
                 return Err(from_hypervisor(&error));
             }
             retried = true;
         }
     }
 
-    /// Releases the domains of a VM that is not up. One that runs is left alone: then we are wrong.
+    /// Releases the domains of a VM that is not up. One that has run and lives is left alone: then we are wrong.
     pub(super) async fn clear_left_overs(&self, vm: VmId) -> usize {
         let domains = match self.hypervisor.domains().await {
             Ok(domains) => domains,
@@ -213,8 +215,7 @@ impl Driver {
         };
         let mut cleared = 0;
         for info in domains {
-            let ours = info.identity.is_some_and(|identity| identity.vm == vm);
-            if !ours || info.status == DomainStatus::Running {
+            if !info.is_of(vm) || (info.is_alive() && info.has_run()) {
                 continue;
             }
             match self.release(info.domid).await {

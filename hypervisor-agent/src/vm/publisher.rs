@@ -329,6 +329,7 @@ mod tests {
         subscription.next().await;
         let seen = |cpu_time_ns| DomainInfo {
             domid,
+            uuid: id.into(),
             name: "v".into(),
             identity: Some(DomainIdentity { vm: id, incarnation }),
             status: DomainStatus::Running,

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use time::OffsetDateTime;
-use xenith_common_ids::{DomId, IncarnationId, VmId};
+use xenith_common_ids::{DomId, DomainUuid, IncarnationId, VmId};
 use xenith_common_units::{MacAddr, MemoryMiB};
 
 use crate::{
@@ -106,8 +106,10 @@ pub enum DomainStatus {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct DomainInfo {
     pub domid: DomId,
+    /// From Xen itself: what is left of its identity when xenstore has lost its data.
+    pub uuid: DomainUuid,
     pub name: String,
-    /// `None`: not made by an agent, or not finished.
+    /// `None`: not made by an agent, not finished, or its mark was lost; see [`Self::is_of`].
     pub identity: Option<DomainIdentity>,
     pub status: DomainStatus,
     pub kind: PlatformKind,
@@ -117,6 +119,32 @@ pub struct DomainInfo {
     /// Sum over all virtual CPUs since the domain was made.
     pub cpu_time_ns: u64,
     pub created: Option<OffsetDateTime>,
+}
+
+impl DomainInfo {
+    /// Whether it is a domain of this VM. One without a mark is known by what Xen itself keeps: to take it for nobody's
+    /// would start the VM a second time on the same disks.
+    #[must_use]
+    pub fn is_of(&self, vm: VmId) -> bool {
+        self.vm() == vm
+    }
+
+    /// The VM whose domain it is, if that is one of ours.
+    #[must_use]
+    pub fn vm(&self) -> VmId {
+        self.identity.map_or_else(|| self.uuid.into(), |identity| identity.vm)
+    }
+
+    #[must_use]
+    pub const fn is_alive(&self) -> bool {
+        matches!(self.status, DomainStatus::Running | DomainStatus::Paused)
+    }
+
+    /// Whether its virtual CPUs were ever let go, by Xen's own count. One that is half built has used none of their time.
+    #[must_use]
+    pub fn has_run(&self) -> bool {
+        self.status == DomainStatus::Running || self.cpu_time_ns > 0
+    }
 }
 
 /// Where a domain's consoles are on the host.

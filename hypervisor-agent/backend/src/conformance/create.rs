@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use xenith_common_units::MacAddr;
 use xenith_hypervisor_agent_types::{
-    DiskAccess, DiskDevice, DomainDisk, DomainNic, DomainSpec, DomainStatus,
+    DiskAccess, DiskDevice, DomainDisk, DomainIdentity, DomainNic, DomainSpec, DomainStatus,
 };
 
 use super::promises;
@@ -14,6 +14,7 @@ use crate::{HypervisorError, Start};
 promises! {
     created_paused_waits: "a domain that is created paused uses no CPU until it is unpaused";
     created_running_runs: "a domain that is created running uses CPU without being unpaused";
+    vm_taken: "a VM whose domain has run is not built a second time, whatever its name, and the error says which";
     name_taken: "a name is taken while a domain of that name is listed, and the error says which";
     unknown_bridge_is_refused: "a create with a bridge that does not exist fails and leaves nothing";
     missing_image_is_refused: "a create with an image that does not exist fails and leaves nothing";
@@ -26,6 +27,8 @@ async fn created_paused_waits(scene: &Scene<'_>) -> Outcome {
     let (domid, _) = scene.domain(Start::Paused).await?;
     let before = scene.info(domid).await?;
     ensure!(before.status == DomainStatus::Paused, "it is {:?}", before.status);
+    // By this the agent tells a domain that is half built from one that has run.
+    ensure!(before.cpu_time_ns == 0, "before it ran it has used {} ns", before.cpu_time_ns);
     tokio::time::sleep(scene.fixture.pace()).await;
     let after = scene.info(domid).await?;
     ensure!(after.cpu_time_ns == before.cpu_time_ns, "a paused domain used CPU time");
@@ -44,6 +47,30 @@ async fn uses_cpu(scene: &Scene<'_>, domid: xenith_common_ids::DomId) -> Outcome
     let mut wait = scene.wait(format!("domain {domid} to use CPU time"));
     while scene.info(domid).await?.cpu_time_ns <= before {
         wait.tick().await?;
+    }
+    Ok(())
+}
+
+async fn vm_taken(scene: &Scene<'_>) -> Outcome {
+    let (domid, first) = scene.domain(Start::Running).await?;
+    uses_cpu(scene, domid).await?;
+    let fresh = scene.spec();
+    let identity = DomainIdentity { vm: first.identity.vm, incarnation: fresh.identity.incarnation };
+    let second = DomainSpec { identity, ..fresh };
+    for status in [DomainStatus::Running, DomainStatus::Paused] {
+        if status == DomainStatus::Paused {
+            scene.hv.pause(domid).await.during("pausing the first")?;
+        }
+        match scene.hv.create(&second, Start::Paused).await {
+            Err(HypervisorError::VmTaken { domid: holder }) => {
+                ensure!(holder == domid, "it names domain {holder}, not {domid}");
+            }
+            other => {
+                return Err(Halt::Broken(format!(
+                    "expected VmTaken of one that is {status:?}, got {other:?}"
+                )));
+            }
+        }
     }
     Ok(())
 }

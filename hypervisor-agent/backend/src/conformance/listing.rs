@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use xenith_common_ids::DomId;
+use xenith_common_ids::{DomId, DomainUuid};
 use xenith_common_units::{MacAddr, MemoryMiB, VcpuCount};
 use xenith_hypervisor_agent_types::metrics::MachineUsage;
 use xenith_hypervisor_agent_types::{
@@ -20,6 +20,7 @@ promises! {
     list_is_in_order: "domains are listed in the order of their ids, without dom0";
     listed_with_identity: "a domain is listed with the name, identity, kind and sizes it was made with";
     identity_from_the_first_listing: "a domain is listed with its identity from the moment that it is listed";
+    uuid_is_the_vms: "a domain's UUID is the id of its VM, in every list and from the first one";
     foreign_domain_has_no_identity: "a domain made by somebody else is listed without identity";
     unknown_domain: "every call on a domain that does not exist says so";
     dom0_is_out_of_reach: "dom0 is no domain of this seam";
@@ -136,6 +137,36 @@ async fn identity_from_the_first_listing(scene: &Scene<'_>) -> Outcome {
             return Ok(());
         }
     }
+}
+
+/// What the agent has left of a domain's identity when xenstore has lost its data.
+async fn uuid_is_the_vms(scene: &Scene<'_>) -> Outcome {
+    let spec = scene.spec();
+    let uuid = DomainUuid::from(spec.identity.vm);
+    let create = scene.hv.create(&spec, Start::Paused);
+    tokio::pin!(create);
+    let pace = scene.fixture.pace().min(Duration::from_millis(50));
+    let domid = loop {
+        let created = tokio::select! {
+            created = &mut create => Some(created.during("creating")?),
+            () = tokio::time::sleep(pace) => None,
+        };
+        let domains = scene.hv.domains().await.during("listing")?;
+        for info in domains.iter().filter(|info| info.name == spec.name.as_str()) {
+            ensure!(info.uuid == uuid, "it was listed with the UUID {}, not {uuid}", info.uuid);
+        }
+        if let Some(domid) = created {
+            let listed = domains.iter().any(|info| info.domid == domid && info.is_of(spec.identity.vm));
+            ensure!(listed, "domain {domid} is not listed as the VM's");
+            break domid;
+        }
+    };
+    let alone = scene.info(domid).await?.uuid;
+    ensure!(alone == uuid, "by itself it has the UUID {alone}, not {uuid}");
+    let usage = scene.hv.usage().await.during("asking for the usage")?;
+    let counted = usage.domains.iter().find(|info| info.domid == domid).map(|info| info.uuid);
+    ensure!(counted == Some(uuid), "in the usage its UUID is {counted:?}, not {uuid}");
+    Ok(())
 }
 
 async fn foreign_domain_has_no_identity(scene: &Scene<'_>) -> Outcome {

@@ -166,8 +166,10 @@ async fn resume_paused(scene: &Scene<'_>) -> Outcome {
     let (spec, stream) = saved(scene).await?;
     let resumed = scene.hv.resume(&spec, from_file(&stream)?, Start::Paused).await;
     let domid = resumed.during("resuming")?;
-    let status = scene.status(domid).await?;
-    ensure!(status == DomainStatus::Paused, "it is {status:?}");
+    let info = scene.info(domid).await?;
+    ensure!(info.status == DomainStatus::Paused, "it is {:?}", info.status);
+    ensure!(info.cpu_time_ns == 0, "before it ran it has used {} ns", info.cpu_time_ns);
+    ensure!(info.is_of(spec.identity.vm), "its UUID is {}", info.uuid);
     scene.hv.unpause(domid).await.during("unpausing")?;
     scene.reaches(domid, DomainStatus::Running).await
 }

@@ -14,7 +14,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use time::OffsetDateTime;
-use xenith_common_ids::DomId;
+use xenith_common_ids::{DomId, DomainUuid, VmId};
 use xenith_common_units::{MacAddr, MemoryMiB};
 use xenith_hypervisor_agent_types::{
     DeathReason, DomainDisk, DomainHardware, DomainIdentity, DomainInfo, DomainNic, DomainSpec, DomainStatus,
@@ -55,6 +55,9 @@ pub(crate) enum Timer {
 #[derive(Debug)]
 pub(crate) struct Domain {
     pub name: Box<str>,
+    /// Xen's own, which stays whatever becomes of xenstore.
+    pub uuid: DomainUuid,
+    /// In xenstore, as are the names of real domains.
     pub identity: Option<DomainIdentity>,
     pub kind: PlatformKind,
     pub run: Run,
@@ -84,6 +87,7 @@ impl Domain {
     pub(crate) fn building(spec: &DomainSpec, manners: Manners, at: Duration) -> Self {
         Self {
             name: spec.name.as_str().into(),
+            uuid: spec.identity.vm.into(),
             identity: Some(spec.identity),
             kind: spec.kind,
             run: Run::Building,
@@ -117,6 +121,7 @@ impl Domain {
     ) -> Self {
         Self {
             name: name.into(),
+            uuid: DomainUuid::new(),
             identity: None,
             kind,
             run: Run::Running,
@@ -142,6 +147,13 @@ impl Domain {
 
     pub(crate) const fn is_alive(&self) -> bool {
         !matches!(self.run, Run::Dead(_))
+    }
+
+    /// Whether it is this VM by Xen's own word and was ever let run: a second domain would write the same disks.
+    pub(crate) fn has_run_as(&self, vm: VmId, at: Duration) -> bool {
+        self.uuid == DomainUuid::from(vm)
+            && self.is_alive()
+            && (self.run == Run::Running || self.cpu_time_ns(at) > 0)
     }
 
     /// Whether its guest has booted.
@@ -186,6 +198,7 @@ impl Domain {
     pub(crate) fn info(&self, domid: DomId, at: Duration, epoch: OffsetDateTime) -> DomainInfo {
         DomainInfo {
             domid,
+            uuid: self.uuid,
             name: self.name.to_string(),
             identity: self.identity,
             status: self.status(),

@@ -38,6 +38,10 @@ impl World {
         if let Some((&domid, domain)) = taken {
             return Err(HypervisorError::NameTaken { name: domain.name.to_string(), domid });
         }
+        let same_vm = self.domains.iter().find(|(_, domain)| domain.has_run_as(spec.identity.vm, at));
+        if let Some((&domid, _)) = same_vm {
+            return Err(HypervisorError::VmTaken { domid });
+        }
         let free = self.free();
         if spec.memory.target > free {
             return Err(HypervisorError::NoMemory { needed: spec.memory.target, free });
@@ -77,7 +81,6 @@ impl World {
         domain.load_permille = load_permille;
         if let Some(saved) = saved {
             domain.stage = Stage::Up;
-            domain.cpu_ns = saved.cpu_time_ns;
             domain.load_permille = saved.load_permille;
             domain.vcpus.online = saved.vcpus_online.min(domain.vcpus.max);
         } else {
@@ -170,7 +173,6 @@ impl World {
             vm: domain.identity.map(|identity| identity.vm),
             memory: domain.memory,
             vcpus_online: domain.vcpus.online,
-            cpu_time_ns: domain.cpu_ns,
             load_permille: domain.load_permille,
         })
     }

@@ -101,3 +101,18 @@ async fn a_host_ends_with_its_tasks() {
     assert_eq!(sim.pause(domid).await, Err(HypervisorError::Closed));
     assert_eq!(sim.destroy(DomId(7)).await, Err(HypervisorError::Closed));
 }
+
+#[tokio::test]
+async fn what_xen_itself_keeps_is_left_when_xenstore_is_lost() {
+    let sim = SimHypervisor::builder().build();
+    let (web, half) = (spec("web"), spec("half"));
+    let domid = sim.create(&web, Start::Running).await.unwrap();
+    sim.create(&half, Start::Paused).await.unwrap();
+    sim.lose_xenstore();
+    let info = sim.domain(domid).await.unwrap();
+    assert_eq!((info.identity, info.status), (None, DomainStatus::Running));
+    assert!(info.is_of(web.identity.vm) && info.name != "web", "{info:?}");
+    let again = sim.create(&web, Start::Paused).await;
+    assert_eq!(again, Err(HypervisorError::VmTaken { domid }));
+    sim.create(&half, Start::Paused).await.expect("what has never run is in nobody's way");
+}

@@ -30,6 +30,7 @@ fn record(run: IncarnationId, phase: Option<(Phase, By)>) -> VmRecord {
 fn domain(record: &VmRecord, run: IncarnationId, status: DomainStatus) -> DomainInfo {
     DomainInfo {
         domid: DOMID,
+        uuid: record.vm.into(),
         name: "v".into(),
         identity: Some(DomainIdentity { vm: record.vm, incarnation: run }),
         status,
