@@ -196,6 +196,7 @@ async fn populate(
                 attaching: None,
                 cpu_given: None,
                 leased: false,
+                domid,
             });
         }
         journal.save(&journaled)?;

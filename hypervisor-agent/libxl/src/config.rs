@@ -3,7 +3,8 @@
 //! The field names are those of `libxl_types.idl`. libxl fills in what is left out; what is written here is
 //! what we mean on purpose:
 //!
-//! * the domain's uuid is the VM's id, so that a domain can be told from a later one with the same number;
+//! * the domain's uuid is the VM's id, so that a domain can be told from a later one with the same number, and its VM when
+//!   xenstore has lost its mark;
 //! * the identity is in `xsdata`, which libxl writes in the transaction that makes the domain's directory: no
 //!   domain of ours is ever in the store without its mark (`/local/domain/N/xenith`);
 //! * `on_*` is `preserve`: the agent sees the death, takes what it needs, and destroys the domain itself. libxl

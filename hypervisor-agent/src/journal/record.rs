@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 use time::OffsetDateTime;
-use xenith_common_ids::{IncarnationId, OperationId, VmId};
+use xenith_common_ids::{DomId, IncarnationId, OperationId, VmId};
 use xenith_hypervisor_agent_api::ShutdownKind;
 use xenith_hypervisor_agent_types::{
     CpuFeatures, DeathReason, DiskSpec, Fault, NicSpec, ValidVmSpec, VmSpec,
@@ -84,6 +84,10 @@ pub struct Saved {
 pub struct Run {
     pub incarnation: IncarnationId,
     pub phase: Phase,
+    /// The run's domain, from the moment that it is complete: by this and its UUID it is known when xenstore has lost its
+    /// mark. The number alone is worth nothing, as Xen uses it again. Not of what an earlier agent has written.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub domid: Option<DomId>,
     /// What the domain was built from and has been changed to since; the definition may be newer.
     pub applied: VmSpec,
     pub by: By,

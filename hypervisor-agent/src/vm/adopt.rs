@@ -1,7 +1,9 @@
 //! The way back after a restart of the agent, whenever it came. No IO.
 //!
 //! Input is what the journal says and what the hypervisor lists; the rule is that a guest that has run is
-//! never harmed, and a domain whose virtual CPUs were never let go is worth nothing:
+//! never harmed, and a domain whose virtual CPUs were never let go is worth nothing. Whose domain it is, its UUID says, which
+//! Xen keeps; which run, its mark in xenstore. A VM with a domain that has run is never called stopped, so that nobody starts
+//! it a second time on the same disks:
 //!
 //! | journal | domain | then |
 //! |---|---|---|
@@ -11,6 +13,12 @@
 //! | building | none, paused or dead | released; started again if the agent itself wanted it |
 //! | building | running | adopted (cannot happen: the commit comes before the unpause) |
 //! | any | alive, of another run | adopted as that run (the journal was restored from a backup) |
+//! | building, resuming | alive, without a mark, never ran | as if it were marked: xenstore lost its data meanwhile |
+//! | building, resuming | alive, without a mark, has run | adopted as an unknown run |
+//! | any other | alive, without a mark, the domain of the journal | as if it were marked |
+//! | any other | alive, without a mark, another domain | adopted as an unknown run |
+//! | no run | alive, without a mark | adopted as an unknown run |
+//! | any | dead, of another run | released; the run of the journal has no domain |
 //! | running, paused | alive | adopted; unpaused or paused as the journal says |
 //! | running, paused | dead | adopted, its death is handled as if it came now |
 //! | running | dead (suspended) | let run on: a suspend that failed, whose way back failed too |
@@ -27,9 +35,13 @@
 //! | resuming | none, paused or dead | released, still suspended; or stopped, where it came from another host or a snapshot |
 //! | resuming | running | adopted (cannot happen, as above) |
 //!
+//! An unknown run has an id that is made from its domain, the same after each restart: a start as any other run is refused,
+//! as of any VM that runs, and it can be shut down, powered off and so on. What it was built from is not known.
+//!
 //! An image that is there for a VM that is not suspended is a leftover and to be removed.
 
-use xenith_common_ids::DomId;
+use uuid::Uuid;
+use xenith_common_ids::{DomId, IncarnationId};
 use xenith_hypervisor_agent_types::{DeathReason, DomainInfo, DomainStatus};
 
 use crate::journal::{By, Phase, Run, VmRecord};
@@ -87,9 +99,10 @@ pub fn adopt(record: &mut VmRecord, domain: Option<&DomainInfo>, image: Image) -
             record.suspended(*incarnation);
         }
         (Settled::Suspended, _) => record.run = None,
-        (Settled::Up(up), run) => {
-            if run.as_ref().is_some_and(|run| run.incarnation != up.run) {
-                record.run = None;
+        (Settled::Up(up), _) => {
+            record.run = record.run.take().filter(|run| run.incarnation == up.run);
+            if let Some(run) = &mut record.run {
+                run.domid = Some(up.domid);
             }
             record.saved = None;
             if up.mode != Mode::Sent {
@@ -112,12 +125,12 @@ fn decide(record: &VmRecord, domain: Option<&DomainInfo>, image: Image) -> Adopt
     let stopped = Settled::Stopped { last: record.last.map(|(run, reason)| Ended { run, reason }) };
     let at_rest =
         if image == Image::Present && record.saved.is_some() { Settled::Suspended } else { stopped };
-    let Some(run) = &record.run else { return without_run(at_rest, domain) };
+    let Some(run) = &record.run else { return without_run(None, at_rest, domain) };
     if let Some(info) = domain
-        && is_alive(info)
-        && info.identity.is_some_and(|identity| identity.incarnation != run.incarnation)
+        && info.is_alive()
+        && is_another(run, info)
     {
-        return without_run(at_rest, domain);
+        return without_run(Some(run), at_rest, domain);
     }
     match run.phase {
         Phase::Building => building(run, at_rest, domain),
@@ -141,15 +154,49 @@ fn is_running(info: &DomainInfo) -> bool {
     info.status == DomainStatus::Running
 }
 
-const fn is_alive(info: &DomainInfo) -> bool {
-    matches!(info.status, DomainStatus::Running | DomainStatus::Paused)
+/// Which run a domain of a VM is. `run` is the one of the journal.
+#[must_use]
+pub fn run_of(run: Option<&Run>, info: &DomainInfo) -> IncarnationId {
+    match (info.identity, run) {
+        (Some(identity), _) => identity.incarnation,
+        (None, Some(run)) if may_be(run, info) => run.incarnation,
+        (None, _) => unknown_run(info),
+    }
+}
+
+fn is_another(run: &Run, info: &DomainInfo) -> bool {
+    run_of(Some(run), info) != run.incarnation
+}
+
+/// Nobody saw how.
+const fn ended(run: &Run) -> Settled {
+    Settled::Stopped { last: Some(Ended { run: run.incarnation, reason: DeathReason::Unknown }) }
+}
+
+/// Whether a domain without a mark can be this run.
+fn may_be(run: &Run, info: &DomainInfo) -> bool {
+    match run.phase {
+        // It is not complete, and has no number in the journal yet.
+        Phase::Building | Phase::Resuming => !info.has_run(),
+        Phase::Running | Phase::Paused | Phase::Suspending | Phase::Sending | Phase::Sent => {
+            // An earlier agent wrote no number: a VM has one domain at a time, so it is this.
+            run.domid.is_none_or(|domid| domid == info.domid)
+        }
+    }
+}
+
+/// The id of a run that nobody has written down, or whose mark and record were both lost.
+fn unknown_run(info: &DomainInfo) -> IncarnationId {
+    let seed = format!("domain {}", info.domid);
+    IncarnationId::from_uuid(Uuid::new_v5(info.uuid.as_uuid(), seed.as_bytes()))
 }
 
 fn adopted(info: &DomainInfo, run: &Run, mode: Mode) -> Adoption {
     settle(Settled::Up(Up { domid: info.domid, run: run.incarnation, mode }), None)
 }
 
-fn without_run(at_rest: Settled, domain: Option<&DomainInfo>) -> Adoption {
+/// Of a domain that is no run of the journal's, or none that it goes on with.
+fn without_run(run: Option<&Run>, at_rest: Settled, domain: Option<&DomainInfo>) -> Adoption {
     let Some(info) = domain else { return settle(at_rest, None) };
     let mode = match info.status {
         DomainStatus::Running => Mode::Running,
@@ -158,12 +205,7 @@ fn without_run(at_rest: Settled, domain: Option<&DomainInfo>) -> Adoption {
             return settle(at_rest, Some(Fixup::Release(info.domid)));
         }
     };
-    match info.identity {
-        Some(identity) => {
-            settle(Settled::Up(Up { domid: info.domid, run: identity.incarnation, mode }), None)
-        }
-        None => settle(at_rest, None),
-    }
+    settle(Settled::Up(Up { domid: info.domid, run: run_of(run, info), mode }), None)
 }
 
 fn building(run: &Run, at_rest: Settled, domain: Option<&DomainInfo>) -> Adoption {
@@ -177,10 +219,10 @@ fn building(run: &Run, at_rest: Settled, domain: Option<&DomainInfo>) -> Adoptio
 }
 
 fn up(run: &Run, domain: Option<&DomainInfo>, mode: Mode) -> Adoption {
-    let Some(info) = domain else {
-        let last = Some(Ended { run: run.incarnation, reason: DeathReason::Unknown });
-        return settle(Settled::Stopped { last }, None);
-    };
+    let Some(info) = domain else { return settle(ended(run), None) };
+    if is_another(run, info) {
+        return settle(ended(run), Some(Fixup::Release(info.domid)));
+    }
     let as_it_was = Settled::Up(Up { domid: info.domid, run: run.incarnation, mode });
     let fixup = match (info.status, mode) {
         (DomainStatus::Running, Mode::Running)
@@ -201,14 +243,16 @@ fn run_on(info: &DomainInfo, run: &Run) -> Adoption {
 
 /// Whatever became of the domain here: the other host may run the VM, so nothing is let run and nothing restarted.
 fn sent(run: &Run, domain: Option<&DomainInfo>) -> Adoption {
-    let ended = Settled::Stopped { last: Some(Ended { run: run.incarnation, reason: DeathReason::Unknown }) };
     match domain {
-        None => settle(ended, None),
+        None => settle(ended(run), None),
+        Some(info) if is_another(run, info) => settle(ended(run), Some(Fixup::Release(info.domid))),
         Some(info) => match info.status {
             DomainStatus::Running => adopted(info, run, Mode::Running),
             DomainStatus::Paused => adopted(info, run, Mode::Paused),
             DomainStatus::Dead(DeathReason::Suspend) => adopted(info, run, Mode::Sent),
-            DomainStatus::Dead(_) | DomainStatus::Dying => settle(ended, Some(Fixup::Release(info.domid))),
+            DomainStatus::Dead(_) | DomainStatus::Dying => {
+                settle(ended(run), Some(Fixup::Release(info.domid)))
+            }
         },
     }
 }
@@ -216,7 +260,7 @@ fn sent(run: &Run, domain: Option<&DomainInfo>) -> Adoption {
 fn suspending(run: &Run, domain: Option<&DomainInfo>, image: Image) -> Adoption {
     match (domain, image) {
         (None, Image::Present) => settle(Settled::Suspended, Some(Fixup::Save)),
-        (Some(info), Image::Present) if !is_alive(info) => {
+        (Some(info), Image::Present) if !info.is_alive() => {
             settle(Settled::Suspended, Some(Fixup::Release(info.domid)))
         }
         // An old image is removed before a suspend begins, so this one is whole; but who runs is not harmed.

@@ -235,7 +235,7 @@ impl Driver {
         wanted: Option<OperationId>,
     ) -> Result<(), Fault> {
         let mut built = record.clone();
-        set_phase(&mut built, Phase::Running);
+        set_built(&mut built, domid, Phase::Running);
         built.saved = None;
         if let (Some(operation), Some(run)) = (wanted, &record.run) {
             built.note_reached(operation, run.incarnation, Reaching::Starting);
@@ -490,6 +490,7 @@ pub(super) fn begun(incarnation: IncarnationId, phase: Phase, applied: VmSpec, b
     Run {
         incarnation,
         phase,
+        domid: None,
         applied,
         by,
         started: OffsetDateTime::now_utc(),
@@ -504,6 +505,14 @@ pub(super) fn begun(incarnation: IncarnationId, phase: Phase, applied: VmSpec, b
 fn note_failed(record: &mut VmRecord, by: Wanted, fault: &Fault) {
     if by == Wanted::Agent {
         record.note_not_started_again(fault);
+    }
+}
+
+/// Its domain is complete.
+pub(super) fn set_built(record: &mut VmRecord, domid: DomId, phase: Phase) {
+    if let Some(run) = &mut record.run {
+        run.domid = Some(domid);
+        run.phase = phase;
     }
 }
 

@@ -20,7 +20,7 @@ use crate::migration::Preamble;
 use crate::migration::arrive::Arriving;
 use crate::migration::send::Way;
 use crate::progress::Progress;
-use crate::vm::driver::{Driver, Finished, begun, set_phase, stopped};
+use crate::vm::driver::{Driver, Finished, begun, set_built, set_phase, stopped};
 use crate::vm::leases::Memory;
 use crate::vm::state::{Mode, Settled, Up};
 
@@ -168,7 +168,7 @@ impl Driver {
             }
         };
         let mut built = record.clone();
-        set_phase(&mut built, Phase::Paused);
+        set_built(&mut built, domid, Phase::Paused);
         if let Err(fault) = self.save(&built).await {
             self.release(domid).await?;
             return Err(fault);

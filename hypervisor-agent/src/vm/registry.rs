@@ -1,7 +1,9 @@
 //! All VMs of this host: who owns which, and who is told what the hypervisor says.
 //!
 //! Domains that no journal knows are listed as unmanaged and never touched. The list of domains is read after
-//! events and every [`Settings::sample`], which also repairs events that were lost.
+//! events and every [`Settings::sample`], which also repairs events that were lost. Whose a domain is, its UUID says: what
+//! xenstore has lost makes no VM look stopped ([`crate::vm::adopt`]). A list that cannot be read says nothing: the agent does
+//! not start on it, and what was known before stays.
 
 mod leases;
 
@@ -26,7 +28,7 @@ use crate::fault::{from_hypervisor, from_journal};
 use crate::journal::{JournalError, VmRecord};
 use crate::migration::arrive::Arriving;
 use crate::progress::Progress;
-use crate::vm::adopt::{Adoption, Image, adopt};
+use crate::vm::adopt::{Adoption, Image, adopt, run_of};
 use crate::vm::owner::{Message, Owner, QUEUE, Shared};
 use crate::vm::state::Settled;
 
@@ -316,7 +318,7 @@ impl Registry {
     async fn follow(&self, event: DomainEvent) -> Follow {
         let vm = match event.kind {
             DomainEventKind::Died(_) => match self.shared.driver.hypervisor.domain(event.domid).await {
-                Ok(info) => info.identity.map(|identity| identity.vm),
+                Ok(info) => Some(info.vm()).filter(|vm| self.owner(*vm).is_some()),
                 Err(_) => None,
             },
             _ => self.shared.domids.snapshot().get(&event.domid).copied(),
@@ -349,7 +351,7 @@ impl Registry {
         let mut unmanaged = BTreeSet::new();
         self.shared.publisher.take_what_only_ran(&mut domains);
         for info in domains {
-            match info.identity.and_then(|identity| self.owner(identity.vm)) {
+            match self.owner(info.vm()) {
                 Some(owner) => {
                     let _next_sample_repeats = owner.try_send(Message::Seen(Box::new(info)));
                 }
@@ -431,10 +433,10 @@ impl Registry {
 
 /// The domain of a VM; of several, the one that the journal means, else one that runs.
 fn domain_of<'a>(record: &VmRecord, domains: &'a [DomainInfo]) -> Option<&'a DomainInfo> {
-    let of_vm = domains.iter().filter(|info| info.identity.is_some_and(|identity| identity.vm == record.vm));
+    let of_vm = domains.iter().filter(|info| info.is_of(record.vm));
     of_vm.max_by_key(|info| {
-        let run = record.run.as_ref().map(|run| run.incarnation);
-        let meant = run.is_some() && info.identity.map(|identity| identity.incarnation) == run;
+        let run = record.run.as_ref();
+        let meant = run.is_some_and(|meant| run_of(run, info) == meant.incarnation);
         (info.status == DomainStatus::Running, meant, info.status == DomainStatus::Paused)
     })
 }
@@ -457,15 +459,14 @@ async fn ask(
     answer.await.unwrap_or_else(|_| Err(Fault::new(FaultReason::NotReady, "the agent is stopping")))
 }
 
-/// The VM that a domain is; of one without identity, an id that stays the same while it runs.
+/// The VM that a domain is, whether it is ours or not: an id that stays the same while it runs. Not every toolstack gives a
+/// domain a UUID.
 pub fn known_as(info: &DomainInfo) -> VmId {
-    info.identity.map_or_else(
-        || {
-            let seed = format!("unmanaged/{}/{}", info.domid, info.name);
-            VmId::from_uuid(Uuid::new_v5(&Uuid::NAMESPACE_OID, seed.as_bytes()))
-        },
-        |identity| identity.vm,
-    )
+    if info.identity.is_some() || !info.uuid.as_uuid().is_nil() {
+        return info.vm();
+    }
+    let seed = format!("unmanaged/{}/{}", info.domid, info.name);
+    VmId::from_uuid(Uuid::new_v5(&Uuid::NAMESPACE_OID, seed.as_bytes()))
 }
 
 /// A domain without an owner.

@@ -21,6 +21,7 @@ mod imports;
 mod instant;
 mod leases;
 mod lost;
+mod lost_marks;
 mod memory_snapshots;
 mod migrations;
 mod networks;

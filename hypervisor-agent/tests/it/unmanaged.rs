@@ -66,12 +66,18 @@ async fn a_foreign_domain_is_listed_and_never_touched() {
         assert_eq!(lab.look(listed.vm).await.map(|vm| vm.managed), Some(false), "the same id: {restarted}");
     }
     assert_eq!(lab.sim.domain(domid).await.unwrap().status, DomainStatus::Running);
-    // Even a VM of the same id leaves it alone, and cannot take its name.
+    // Another VM cannot take its name, and one that is defined by its UUID is not started beside it.
+    let other = lab.define("theirs").await;
+    assert_eq!(lab.refused(other, start()).await, FaultReason::WrongState);
+    lab.vm(other, VmAction::Forget).await.unwrap();
     lab.done(listed.vm, define(1, spec("theirs"))).await;
-    assert_eq!(lab.refused(listed.vm, start()).await, FaultReason::WrongState);
-    lab.vm(listed.vm, VmAction::Forget).await.unwrap();
+    for action in [start(), VmAction::Forget] {
+        assert_eq!(lab.refused(listed.vm, action).await, FaultReason::WrongState);
+    }
     assert_eq!(lab.sim.domain(domid).await.unwrap().status, DomainStatus::Running);
     lab.sim.destroy_from_outside(domid).unwrap();
+    lab.becomes(listed.vm, Power::Stopped).await;
+    lab.vm(listed.vm, VmAction::Forget).await.unwrap();
     until("it to be gone", async || lab.list().await.vms.is_empty()).await;
 }
 

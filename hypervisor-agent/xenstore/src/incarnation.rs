@@ -3,7 +3,7 @@
 //! `/local/domain/N/xenith/{vm,incarnation}`: owned by the control domain, readable by the guest and nobody
 //! else. A guest cannot forge it: its own `/local/domain/N` belongs to the control domain, too. Both ids are
 //! written in one transaction with their permissions, so that an agent that dies in between leaves a domain
-//! without a mark (unmanaged), never with half of one.
+//! without a mark, never with half of one. Which VM that is, its UUID still says, and which run, the agent's journal.
 
 use xenith_common_ids::{DomId, IncarnationId, VmId};
 

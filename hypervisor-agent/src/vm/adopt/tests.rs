@@ -16,6 +16,7 @@ fn record(run: IncarnationId, phase: Option<(Phase, By)>) -> VmRecord {
     record.run = phase.map(|(phase, by)| Run {
         incarnation: run,
         phase,
+        domid: None,
         applied: spec,
         by,
         started: OffsetDateTime::UNIX_EPOCH,
@@ -204,4 +205,109 @@ fn an_image_that_the_journal_does_not_call_saved_is_not_resumed() {
     let mut record = record(run, None);
     let adoption = adopt(&mut record, None, Image::Present);
     assert_eq!(adoption.settled, Settled::Stopped { last: None });
+}
+
+/// As after a restart of xenstored, or where somebody has removed the node.
+fn without_mark(record: &VmRecord, domid: DomId, status: DomainStatus, cpu_time_ns: u64) -> DomainInfo {
+    DomainInfo { domid, identity: None, cpu_time_ns, ..domain(record, IncarnationId::new(), status) }
+}
+
+#[test]
+fn a_domain_without_its_mark_is_known_by_what_xen_keeps() {
+    use DomainStatus::{Dead, Paused, Running};
+    use Phase::{Building, Resuming, Sending, Sent, Suspending};
+    const NEVER: u64 = 0;
+    const RAN: u64 = 1;
+    /// As the journal says it.
+    const SAME: Option<DomId> = Some(DOMID);
+    const OTHER: Option<DomId> = Some(DomId(3));
+    let run = IncarnationId::new();
+    let suspended = Dead(DeathReason::Suspend);
+    let up = |mode| Some((true, mode));
+    let unknown = |mode| Some((false, mode));
+    // What it becomes: up as the run of the journal or as an unknown one, or (`None`) off.
+    let table = [
+        ("running", Some((Phase::Running, SAME)), Running, RAN, up(Mode::Running), None),
+        ("of an earlier agent", Some((Phase::Running, None)), Running, RAN, up(Mode::Running), None),
+        ("another domain", Some((Phase::Running, OTHER)), Running, RAN, unknown(Mode::Running), None),
+        ("another that stands", Some((Phase::Running, OTHER)), Paused, RAN, unknown(Mode::Paused), None),
+        ("paused", Some((Phase::Paused, SAME)), Paused, RAN, up(Mode::Paused), None),
+        (
+            "committed, never unpaused",
+            Some((Phase::Running, SAME)),
+            Paused,
+            NEVER,
+            up(Mode::Running),
+            Some(Fixup::Unpause(DOMID)),
+        ),
+        (
+            "suspending, not committed",
+            Some((Suspending, SAME)),
+            suspended,
+            RAN,
+            up(Mode::Running),
+            Some(Fixup::RunOn(DOMID)),
+        ),
+        ("sending", Some((Sending, SAME)), Running, RAN, up(Mode::Running), None),
+        ("sent", Some((Sent, SAME)), suspended, RAN, up(Mode::Sent), None),
+        ("half built", Some((Building, None)), Paused, NEVER, None, Some(Fixup::Release(DOMID))),
+        ("building, and one has run", Some((Building, None)), Paused, RAN, unknown(Mode::Paused), None),
+        ("building, and one runs", Some((Building, None)), Running, NEVER, unknown(Mode::Running), None),
+        ("half read back", Some((Resuming, None)), Paused, NEVER, None, Some(Fixup::Release(DOMID))),
+        ("resuming, and one runs", Some((Resuming, None)), Running, RAN, unknown(Mode::Running), None),
+        ("no run", None, Running, RAN, unknown(Mode::Running), None),
+        ("no run, paused", None, Paused, RAN, unknown(Mode::Paused), None),
+        (
+            "dead, of another run",
+            Some((Phase::Running, OTHER)),
+            suspended,
+            RAN,
+            None,
+            Some(Fixup::Release(DOMID)),
+        ),
+    ];
+    for (case, phase, status, cpu_time_ns, expected, fixup) in table {
+        let mut record = record(run, phase.map(|(phase, _)| (phase, By::Orchestrator)));
+        if let (Some(run), Some((_, domid))) = (&mut record.run, phase) {
+            run.domid = domid;
+        }
+        let info = without_mark(&record, DOMID, status, cpu_time_ns);
+        let adoption = adopt(&mut record, Some(&info), Image::Absent);
+        assert_eq!(adoption.fixup, fixup, "{case}");
+        let found = match &adoption.settled {
+            Settled::Up(up) => {
+                assert_eq!(up.domid, DOMID, "{case}");
+                assert_eq!(record.run.as_ref().and_then(|run| run.domid), (up.run == run).then_some(DOMID));
+                Some((up.run == run, up.mode))
+            }
+            Settled::Stopped { .. } => None,
+            Settled::Suspended => panic!("{case}: nothing was saved"),
+        };
+        assert_eq!(found, expected, "{case}");
+    }
+}
+
+#[test]
+fn an_unknown_run_has_one_id_for_as_long_as_its_domain_lives() {
+    let mut record = record(IncarnationId::new(), None);
+    let info = without_mark(&record, DOMID, DomainStatus::Running, 1);
+    let first = adopt(&mut record, Some(&info), Image::Absent);
+    assert_eq!(adopt(&mut record, Some(&info), Image::Absent), first, "the agent has restarted");
+    let next = DomainInfo { domid: DomId(8), ..info };
+    assert_ne!(run_of(None, &next), run_of(None, &DomainInfo { domid: DOMID, ..next.clone() }));
+}
+
+/// To let it run on would run memory that is older than the disks.
+#[test]
+fn a_dead_domain_of_another_run_is_not_let_run_on() {
+    let (run, other) = (IncarnationId::new(), IncarnationId::new());
+    for phase in [Phase::Running, Phase::Paused, Phase::Suspending, Phase::Sending, Phase::Sent] {
+        let mut record = record(run, Some((phase, By::Orchestrator)));
+        let info = domain(&record, other, DomainStatus::Dead(DeathReason::Suspend));
+        let adoption = adopt(&mut record, Some(&info), Image::Absent);
+        let last = Some(Ended { run, reason: DeathReason::Unknown });
+        let expected = Adoption { settled: Settled::Stopped { last }, fixup: Some(Fixup::Release(DOMID)) };
+        assert_eq!(adoption, expected, "{phase:?}");
+        assert_eq!(record.run, None, "{phase:?}");
+    }
 }

@@ -611,6 +611,8 @@ fn plain(value: Value, hidden: &[&str]) -> Value {
         "last",
         "autostarted",
         "paused_ms",
+        // A guest that was resumed is another domain.
+        "domid",
         // An agent that was killed meanwhile does not know.
         "quiesced",
         "sealed_access",
