@@ -437,7 +437,11 @@ impl Owner {
     }
 
     async fn note_seen(&mut self, info: Box<DomainInfo>) {
-        let Settled::Up(up) = self.settled else { return };
+        let up = match self.settled {
+            Settled::Up(up) => up,
+            Settled::Stopped { .. } => return self.adopt_found(&info).await,
+            Settled::Suspended => return,
+        };
         if info.domid != up.domid {
             return;
         }

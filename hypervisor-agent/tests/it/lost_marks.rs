@@ -152,6 +152,24 @@ async fn an_agent_that_cannot_list_domains_starts_nothing() {
     is_up_once(&lab, &up).await;
 }
 
+/// Somebody let run what the agent took for a left-over, or the list had not all of it.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_domain_that_is_found_later_is_adopted() {
+    let lab = Lab::builder().sample(Duration::from_millis(50)).start().await;
+    let vm = lab.define("v").await;
+    let domid = lab.sim.create(&domain(vm), Start::Paused).await.unwrap();
+    let before = lab.sim.calls(Operation::Domains);
+    until("some looks", async || lab.sim.calls(Operation::Domains) > before + 3).await;
+    assert_eq!(lab.look(vm).await.unwrap().power, Power::Stopped, "it has never run");
+    lab.sim.lose_xenstore();
+    lab.sim.unpause(domid).await.unwrap();
+    let found = lab.becomes(vm, Power::Running).await;
+    assert_eq!(found.domid, Some(domid));
+    is_up_once(&lab, &found).await;
+    lab.done(vm, VmAction::Destroy).await;
+    assert_eq!(domains(&lab).await, 0);
+}
+
 /// Between two looks: the hypervisor itself says no, and names the domain and the way out.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_start_beside_a_domain_that_has_run_is_refused() {

@@ -1,14 +1,14 @@
-//! What is done right after an adoption, before any command.
+//! What is done right after an adoption, before any command, and the adoption of a domain that is found later.
 
 use std::sync::Arc;
 
 use futures::future::FutureExt;
 use xenith_common_ids::{DomId, IncarnationId};
-use xenith_hypervisor_agent_types::{Fault, FaultReason};
+use xenith_hypervisor_agent_types::{DomainInfo, Fault, FaultReason};
 
 use super::Owner;
 use crate::journal::{Phase, VmRecord};
-use crate::vm::adopt::Fixup;
+use crate::vm::adopt::{Fixup, Image, adopt};
 use crate::vm::driver::{Done, Driver, Finished, Wanted};
 use crate::vm::state::{Activity, Mode, Settled, Up};
 
@@ -53,6 +53,28 @@ impl Owner {
             (Some(Fixup::Unpause(_) | Fixup::Pause(_) | Fixup::RunOn(_) | Fixup::Death(_)), _) => return,
         };
         self.begin(activity, future, Vec::new());
+    }
+
+    /// A VM that is off, and yet has a domain that has run: the list that it was taken over from had not all of it, or somebody
+    /// let a left-over run. As after a restart of the agent it is adopted, so that nobody starts it a second time.
+    pub(super) async fn adopt_found(&mut self, listed: &DomainInfo) {
+        let found = |info: &DomainInfo| info.is_alive() && info.has_run();
+        if self.current.is_some() || !found(listed) {
+            return;
+        }
+        // The list may be older than what we did since.
+        let info = match self.shared.driver.hypervisor.domain(listed.domid).await {
+            Ok(info) if info.is_of(self.vm()) && found(&info) => info,
+            _ => return,
+        };
+        tracing::error!(vm = %self.vm(), domid = %info.domid, "a VM that was off has a domain, and is adopted");
+        let adoption = adopt(&mut self.record, Some(&info), Image::Absent);
+        self.settled = adoption.settled;
+        if let Err(fault) = self.shared.driver.save(&self.record).await {
+            tracing::warn!(vm = %self.vm(), %fault, "that cannot be written down");
+        }
+        self.follow_domain();
+        self.fix_up(adoption.fixup);
     }
 
     /// A guest that is suspended because the hypervisor did not let it run on. Tried again until it does, as when the agent
