@@ -48,7 +48,10 @@ pub fn agent_error(error: &AgentClientError) -> ApiError {
     let reason = match error {
         AgentClientError::Refused(fault) => match fault.reason {
             FaultReason::NotFound => Reason::NotFound,
-            FaultReason::WrongState | FaultReason::LeasedElsewhere => Reason::WrongState,
+            FaultReason::WrongState | FaultReason::WrongStatus | FaultReason::LeasedElsewhere => {
+                Reason::WrongState
+            }
+            FaultReason::NameTaken => Reason::Conflict,
             FaultReason::Invalid => Reason::Invalid,
             _ => Reason::HostFailed,
         },

@@ -192,12 +192,16 @@ fn step_error(error: &AgentClientError) -> StepError {
 }
 
 /// Of a start. A VM that runs already, or that the host does something else with, was not touched by it: what runs there is
-/// another run, which no undo of this one may end.
+/// another run, which no undo of this one may end. Nor was one whose name a domain has that is none of ours. One whose domain
+/// ended under the start was: it is taken back.
 fn start_error(error: &AgentClientError) -> StepError {
-    match error {
-        AgentClientError::Refused(fault) if fault.reason == FaultReason::WrongState => {
-            StepError::untouched(error.to_string())
-        }
+    let AgentClientError::Refused(fault) = error else { return step_error(error) };
+    match fault.reason {
+        FaultReason::WrongState => StepError::untouched(error.to_string()),
+        FaultReason::NameTaken => StepError::untouched(format!("the VM was not started: {error}")),
+        FaultReason::WrongStatus => StepError::permanent(format!(
+            "the VM's domain was ended or changed by somebody else while it was started: {error}"
+        )),
         _ => step_error(error),
     }
 }
@@ -512,7 +516,12 @@ mod tests {
 
     #[test]
     fn a_run_that_another_began_is_ended_only_where_the_vm_itself_is_the_sagas() {
-        for (reason, is_anothers) in [(FaultReason::WrongState, true), (FaultReason::NoMemory, false)] {
+        for (reason, is_anothers) in [
+            (FaultReason::WrongState, true),
+            (FaultReason::NameTaken, true),
+            (FaultReason::WrongStatus, false),
+            (FaultReason::NoMemory, false),
+        ] {
             let refused = || start_error(&AgentClientError::Refused(Fault::new(reason, "it runs already")));
             assert_eq!(matches!(refused(), StepError::Untouched { .. }), is_anothers, "{reason:?}");
             let of_ours = touched(refused());

@@ -18,7 +18,9 @@ pub fn status_from_fault(fault: &Fault) -> Status {
     let code = match fault.reason {
         FaultReason::NotFound => Code::NotFound,
         FaultReason::Invalid => Code::InvalidArgument,
+        FaultReason::NameTaken => Code::AlreadyExists,
         FaultReason::WrongState
+        | FaultReason::WrongStatus
         | FaultReason::LeasedElsewhere
         | FaultReason::StaleEpoch
         | FaultReason::StaleDefinition

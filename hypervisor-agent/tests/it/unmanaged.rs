@@ -68,7 +68,7 @@ async fn a_foreign_domain_is_listed_and_never_touched() {
     assert_eq!(lab.sim.domain(domid).await.unwrap().status, DomainStatus::Running);
     // Another VM cannot take its name, and one that is defined by its UUID is not started beside it.
     let other = lab.define("theirs").await;
-    assert_eq!(lab.refused(other, start()).await, FaultReason::WrongState);
+    assert_eq!(lab.refused(other, start()).await, FaultReason::NameTaken);
     lab.vm(other, VmAction::Forget).await.unwrap();
     lab.done(listed.vm, define(1, spec("theirs"))).await;
     for action in [start(), VmAction::Forget] {

@@ -14,6 +14,10 @@ pub enum FaultReason {
     NotFound,
     /// Not while the VM does what it does now.
     WrongState,
+    /// Its domain ended, or was paused or let run by somebody else, in the middle of what was done with it.
+    WrongStatus,
+    /// Another domain of the host has the name of the VM, which was not touched.
+    NameTaken,
     /// Another host may write the VDI; the message names it.
     LeasedElsewhere,
     /// The request itself is wrong; `field` says where.
@@ -42,9 +46,11 @@ pub enum FaultReason {
 }
 
 impl FaultReason {
-    pub const ALL: [Self; 16] = [
+    pub const ALL: [Self; 18] = [
         Self::NotFound,
         Self::WrongState,
+        Self::WrongStatus,
+        Self::NameTaken,
         Self::LeasedElsewhere,
         Self::Invalid,
         Self::StaleEpoch,
@@ -66,6 +72,8 @@ impl FaultReason {
         match self {
             Self::NotFound => "not-found",
             Self::WrongState => "wrong-state",
+            Self::WrongStatus => "wrong-status",
+            Self::NameTaken => "name-taken",
             Self::LeasedElsewhere => "leased-elsewhere",
             Self::Invalid => "invalid",
             Self::StaleEpoch => "stale-epoch",
