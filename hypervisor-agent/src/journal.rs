@@ -207,8 +207,10 @@ impl Journal {
         File::open(&path).map_err(|source| io_error("open", &path, source))
     }
 
-    pub fn has_image(&self, vm: VmId) -> bool {
-        self.image(vm).exists()
+    /// Where that cannot be told it is an error: a VM whose memory is there must not look like one that is off.
+    pub fn has_image(&self, vm: VmId) -> Result<bool, JournalError> {
+        let path = self.image(vm);
+        path.try_exists().map_err(|source| io_error("look for", &path, source))
     }
 
     pub fn remove_image(&self, vm: VmId) -> Result<(), JournalError> {
@@ -295,14 +297,26 @@ mod tests {
         assert_eq!(journal.load().unwrap().0.len(), 0);
         let vm = VmId::new();
         drop(journal.create_image(vm).unwrap());
-        assert!(!journal.has_image(vm));
+        assert!(!journal.has_image(vm).unwrap());
         journal.clear_partial_images().unwrap();
         assert!(journal.commit_image(vm).is_err(), "it is cleared away");
         drop(journal.create_image(vm).unwrap());
         journal.commit_image(vm).unwrap();
         journal.clear_partial_images().unwrap();
-        assert!(journal.has_image(vm));
+        assert!(journal.has_image(vm).unwrap());
         journal.remove_image(vm).unwrap();
         journal.remove_image(vm).unwrap();
+    }
+
+    #[test]
+    fn an_image_that_cannot_be_looked_for_is_not_absent() {
+        let folder = tempfile::tempdir().unwrap();
+        let journal = Journal::open(folder.path()).unwrap();
+        let vm = VmId::new();
+        assert!(!journal.has_image(vm).unwrap());
+        let suspended = folder.path().join("suspended");
+        fs::remove_dir(&suspended).unwrap();
+        fs::write(&suspended, b"no folder").unwrap();
+        assert!(journal.has_image(vm).unwrap_err().to_string().contains("look for"));
     }
 }

@@ -13,7 +13,7 @@ use uuid::Uuid;
 use xenith_common_ids::DomId;
 use xenith_hypervisor_agent_backend::{Hypervisor, HypervisorError, Start};
 use xenith_hypervisor_agent_libxl_sys::libxl_domain_config;
-use xenith_hypervisor_agent_types::{DomainSpec, DomainStatus};
+use xenith_hypervisor_agent_types::DomainSpec;
 
 use crate::disk::Ready;
 use crate::domains::{Building, list};
@@ -111,15 +111,10 @@ impl Libxl {
     }
 }
 
-/// The domain that is this VM by Xen's own word, which stays when xenstore is lost, and with it names and marks. One that
-/// stands and has never run may be what an agent that was killed has left of a build, which is in nobody's way.
+/// The domain that is this VM by Xen's own word, which stays when xenstore is lost, and with it names and marks. What is left
+/// of a build is in nobody's way.
 fn has_run_as(vm: Uuid, listed: &[Dominfo]) -> Option<DomId> {
-    let has_run = |info: &&Dominfo| match info.status() {
-        DomainStatus::Running => true,
-        DomainStatus::Paused => info.cpu_time > 0,
-        DomainStatus::Dead(_) | DomainStatus::Dying => false,
-    };
-    let found = listed.iter().filter(|info| info.uuid == vm).find(has_run);
+    let found = listed.iter().find(|info| info.uuid == vm && info.has_run());
     found.map(|info| DomId(info.domid))
 }
 

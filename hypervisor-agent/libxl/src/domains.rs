@@ -120,7 +120,8 @@ impl Domains {
         let fixed = self.fixed(row, store).await?;
         let building = self.building(info.uuid);
         let kind = fixed.kind.or(building.as_ref().map(|announced| announced.kind)).or_else(|| kind_of(info));
-        let Some(kind) = kind else { return Ok(None) };
+        // What has run is never left out: its VM would be taken for one that is off.
+        let Some(kind) = kind.or(info.has_run().then_some(PlatformKind::Hvm)) else { return Ok(None) };
         // Xen's own uuid must agree, or the mark belongs to another life of this number.
         let identity = fixed.identity.or(building.as_ref().map(|announced| announced.identity));
         let identity = identity.filter(|identity| *identity.vm.as_uuid() == info.uuid);

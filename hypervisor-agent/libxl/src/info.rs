@@ -41,6 +41,16 @@ impl Dominfo {
             _ => DomainStatus::Running,
         }
     }
+
+    /// Whether it lives, and its virtual CPUs were ever let go. One that stands and has used none of their time may be what an
+    /// agent that was killed has left of a build.
+    pub fn has_run(&self) -> bool {
+        match self.status() {
+            DomainStatus::Running => true,
+            DomainStatus::Paused => self.cpu_time > 0,
+            DomainStatus::Dead(_) | DomainStatus::Dying => false,
+        }
+    }
 }
 
 /// Why a domain with the `shutdown` flag ended.

@@ -200,7 +200,11 @@ impl Hold {
         let Some(info) = ours else {
             let journal = self.agents.journal.clone();
             let has_image = tokio::task::spawn_blocking(move || journal.has_image(vm)).await;
-            return if has_image.unwrap_or(false) { Guest::Suspended } else { Guest::Gone };
+            return match has_image {
+                Ok(Ok(true)) => Guest::Suspended,
+                Ok(Ok(false)) => Guest::Gone,
+                Ok(Err(_)) | Err(_) => Guest::Unknown,
+            };
         };
         if !matches!(info.status, DomainStatus::Running | DomainStatus::Paused) {
             return Guest::Unknown;

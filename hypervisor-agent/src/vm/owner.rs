@@ -439,8 +439,7 @@ impl Owner {
     async fn note_seen(&mut self, info: Box<DomainInfo>) {
         let up = match self.settled {
             Settled::Up(up) => up,
-            Settled::Stopped { .. } => return self.adopt_found(&info).await,
-            Settled::Suspended => return,
+            Settled::Stopped { .. } | Settled::Suspended => return self.adopt_found(&info).await,
         };
         if info.domid != up.domid {
             return;

@@ -25,7 +25,7 @@ use xenith_hypervisor_agent_types::{
 };
 
 use crate::fault::{from_hypervisor, from_journal};
-use crate::journal::{JournalError, VmRecord};
+use crate::journal::{Journal, JournalError, VmRecord};
 use crate::migration::arrive::Arriving;
 use crate::progress::Progress;
 use crate::vm::adopt::{Adoption, Image, adopt, run_of};
@@ -177,7 +177,11 @@ impl Registry {
                     "what suspends have left half stays"
                 );
             }
-            journal.load()
+            let (records, broken) = journal.load()?;
+            // Before any VM gets its owner: where one cannot be told, none is touched.
+            let with_image = |record: VmRecord| image_of(&journal, record.vm).map(|image| (image, record));
+            let records: Vec<_> = records.into_iter().map(with_image).collect::<Result<_, JournalError>>()?;
+            Ok::<_, JournalError>((records, broken))
         };
         let (records, broken) = tokio::task::spawn_blocking(load)
             .await
@@ -192,9 +196,9 @@ impl Registry {
         let unreadable = broken.iter().filter_map(JournalError::vm).collect();
         *self.unreadable.lock().unwrap_or_else(PoisonError::into_inner) = unreadable;
         let domains = self.domains().await?;
-        for mut record in records {
-            let adoption = self.adopt(&mut record, &domains);
-            if adoption.settled != Settled::Suspended && self.shared.driver.journal.has_image(record.vm) {
+        for (image, mut record) in records {
+            let adoption = self.adopt(&mut record, image, &domains);
+            if adoption.settled != Settled::Suspended && image == Image::Present {
                 self.drop_image(record.vm).await;
             }
             self.spawn_owner(record, adoption);
@@ -202,11 +206,7 @@ impl Registry {
         Ok(())
     }
 
-    fn adopt(&self, record: &mut VmRecord, domains: &[DomainInfo]) -> Adoption {
-        let image = match self.shared.driver.journal.has_image(record.vm) {
-            true => Image::Present,
-            false => Image::Absent,
-        };
+    fn adopt(&self, record: &mut VmRecord, image: Image, domains: &[DomainInfo]) -> Adoption {
         let domain = domain_of(record, domains);
         let mut adoption = adopt(record, domain, image);
         if self.shared.ha.leaves_starts() {
@@ -309,7 +309,8 @@ impl Registry {
             Some(known) => record = known,
             None => self.shared.driver.save(&record).await?,
         }
-        let adoption = self.adopt(&mut record, &domains);
+        let image = self.shared.driver.in_journal(move |journal| image_of(journal, vm)).await?;
+        let adoption = self.adopt(&mut record, image, &domains);
         let owner = self.spawn_owner(record, adoption);
         self.unreadable.lock().unwrap_or_else(PoisonError::into_inner).remove(&vm);
         Ok(owner)
@@ -429,6 +430,10 @@ impl Registry {
         }
         ControlFlow::Continue(())
     }
+}
+
+fn image_of(journal: &Journal, vm: VmId) -> Result<Image, JournalError> {
+    journal.has_image(vm).map(|is_there| if is_there { Image::Present } else { Image::Absent })
 }
 
 /// The domain of a VM; of several, the one that the journal means, else one that runs.

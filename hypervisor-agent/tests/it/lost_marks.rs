@@ -170,6 +170,18 @@ async fn a_domain_that_is_found_later_is_adopted() {
     assert_eq!(domains(&lab).await, 0);
 }
 
+/// Its guest has written since, so what was saved is older than its disks.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_suspended_vm_with_a_domain_that_runs_is_not_resumed() {
+    let lab = Lab::builder().sample(Duration::from_millis(50)).start().await;
+    let vm = lab.running("v").await.vm;
+    lab.done(vm, VmAction::Suspend).await;
+    let domid = lab.sim.create(&domain(vm), Start::Running).await.unwrap();
+    assert_eq!(lab.becomes(vm, Power::Running).await.domid, Some(domid));
+    assert_eq!(lab.refused(vm, resume()).await, FaultReason::WrongState);
+    assert_eq!(domains(&lab).await, 1);
+}
+
 /// Between two looks: the hypervisor itself says no, and names the domain and the way out.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_start_beside_a_domain_that_has_run_is_refused() {

@@ -56,7 +56,8 @@ impl Owner {
     }
 
     /// A VM that is off, and yet has a domain that has run: the list that it was taken over from had not all of it, or somebody
-    /// let a left-over run. As after a restart of the agent it is adopted, so that nobody starts it a second time.
+    /// let a left-over run. As after a restart of the agent it is adopted, so that nobody starts it a second time, and memory
+    /// that was saved before counts no more.
     pub(super) async fn adopt_found(&mut self, listed: &DomainInfo) {
         let found = |info: &DomainInfo| info.is_alive() && info.has_run();
         if self.current.is_some() || !found(listed) {
