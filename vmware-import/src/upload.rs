@@ -4,19 +4,25 @@
 //! travels is offsets and bytes. Zeros do not travel.
 //!
 //! ```text
-//! "XNUP" version:u32  size:u64  from:u64        then frames, ascending:
-//! offset:u64 length:u32 bytes                   at most 1 MiB each
-//! ffffffffffffffff length:u32 digest            the end: the digest of the whole disk, as text
+//! "XNUP" version:u32  size:u64  from:u64            then frames, ascending:
+//! offset:u64 length:u32 bytes                       at most 1 MiB each
+//! offset:u64 80000000|length:u32 packed:u32 zstd    in version 2 too: `packed` bytes, fewer than the `length` they were
+//! ffffffffffffffff length:u32 digest                the end: the digest of the whole disk, as text
 //! ```
 //!
 //! What always holds: numbers are checked before anything is allocated or written; a stream without its end record is
-//! not whole; a disk is whole only when both sides have the same digest. The receiver keeps a [`Mark`] (what lies
-//! before it is written, and the digest so far), so that a sender which comes again goes on from there. A crash loses
-//! what came after the last mark, and that is sent again.
+//! not whole; a disk is whole only when both sides have the same digest, which is of the bytes as they are in the disk.
+//! Compressed frames ([`pack`]) go to a receiver that said that it takes them ([`Takes`]): version 2 is for nobody else.
+//! The receiver keeps a [`Mark`] (what lies before it is written, and the digest so far), so that a sender which comes
+//! again goes on from there. A crash loses what came after the last mark, and that is sent again.
 
 mod frames;
 mod host;
+mod pack;
 mod pipe;
+#[cfg(test)]
+mod tests;
+mod writer;
 
 use std::io::{self, Read, Write};
 
@@ -32,10 +38,16 @@ use crate::error::{ImportError, Result};
 
 pub use self::frames::Frames;
 pub use self::host::{ReceivingHost, Reply};
+pub use self::pack::{Packer, Packing, SKIPPED, Takes, UnpackError, Unpacker, packed_length};
 pub use self::pipe::{PipeReader, PipeWriter, pipe, pipe_of};
+use self::writer::FrameWriter;
 
 const MAGIC: &[u8; 4] = b"XNUP";
+/// Of streams without compressed frames.
 const VERSION: u32 = 1;
+const VERSION_PACKED: u32 = 2;
+/// The bit of a frame's length that says that it is compressed.
+const PACKED: u32 = 1 << 31;
 const END: u64 = u64::MAX;
 /// A frame holds whole digest blocks, except at the end of the disk.
 const FRAME: u64 = 1 << 20;
@@ -95,11 +107,21 @@ fn damaged(detail: &str) -> ImportError {
     ImportError::damaged(NAME, 0, "frame", detail)
 }
 
-/// Sends `disk` to `out`, from where the receiver's `mark` is. `progress` gets the offset reached; its error ends
-/// the sending. Returns the digest of the whole disk.
+/// Sends `disk` to `out`, from where the receiver's `mark` is, in frames that it `takes`. `progress` gets the offset
+/// reached; its error ends the sending. Returns the digest of the whole disk.
 pub fn send(
     disk: &dyn BlockSource,
-    mark: &Mark,
+    (mark, takes): (&Mark, Takes),
+    out: &mut dyn Write,
+    progress: &mut dyn FnMut(u64) -> Result<()>,
+) -> Result<String> {
+    let packing = takes.packing().map_err(unprepared)?;
+    send_packed(disk, (mark, packing), out, progress)
+}
+
+fn send_packed(
+    disk: &dyn BlockSource,
+    (mark, packing): (&Mark, Option<Packing>),
     out: &mut dyn Write,
     progress: &mut dyn FnMut(u64) -> Result<()>,
 ) -> Result<String> {
@@ -107,7 +129,7 @@ pub fn send(
     let from = mark.done.min(size);
     let mut digest = mark.state().ok_or_else(|| damaged("the receiver's mark makes no sense"))?;
     let broke = |error| ImportError::io("send", NAME, error);
-    write_head(out, size, from).map_err(broke)?;
+    let mut writer = FrameWriter::begin((size, from), packing, out).map_err(broke)?;
     let mut buf = vec![0; FRAME as usize];
     let mut at = from;
     while at < size {
@@ -122,29 +144,19 @@ pub fn send(
                     continue;
                 }
                 digest_of(&mut digest, part.start, piece);
-                write_frame(out, part.start, piece).map_err(broke)?;
+                writer.frame(part.start, piece).map_err(broke)?;
             }
         }
         at = window.end;
         progress(at)?;
     }
     let digest = digest.finish(size);
-    write_end(out, &digest).map_err(broke)?;
+    writer.end(&digest).map_err(broke)?;
     Ok(digest)
 }
 
-fn write_head(out: &mut dyn Write, size: u64, from: u64) -> io::Result<()> {
-    out.write_all(&[MAGIC, &VERSION.to_le_bytes()[..], &size.to_le_bytes(), &from.to_le_bytes()].concat())
-}
-
-fn write_frame(out: &mut dyn Write, offset: u64, bytes: &[u8]) -> io::Result<()> {
-    out.write_all(&[&offset.to_le_bytes()[..], &(bytes.len() as u32).to_le_bytes()].concat())?;
-    out.write_all(bytes)
-}
-
-fn write_end(out: &mut dyn Write, digest: &str) -> io::Result<()> {
-    write_frame(out, END, digest.as_bytes())?;
-    out.flush()
+fn unprepared(error: io::Error) -> ImportError {
+    ImportError::io("prepare", "compressed frames", error)
 }
 
 /// A window as parts: a frame that is mostly zeros travels in part.
@@ -173,7 +185,7 @@ pub fn receive(
     (capacity, mark): (u64, &Mark),
     keep: &mut Keep<'_>,
 ) -> Result<Mark> {
-    begin(input, capacity, mark)?;
+    let unpacker = begin(input, capacity, mark)?;
     let digest = mark.state().ok_or_else(|| damaged("the mark makes no sense"))?;
     // What came after the mark comes again, perhaps as zeros, which do not travel.
     sink.zero(ByteRange::new(mark.done.min(capacity), capacity))?;
@@ -181,7 +193,7 @@ pub fn receive(
         || sink.flush(),
         |behind| {
             let from = (capacity, mark.done, digest);
-            let received = frames_into(sink, input, from, (&mut *behind, &mut *keep));
+            let received = frames_into(sink, (input, unpacker), from, (&mut *behind, &mut *keep));
             // Also where the stream broke off: what is durable need not come again.
             let settled = behind.settle().map_err(ImportError::from).and_then(|mark| told(mark, keep));
             received.and_then(|received| settled.map(|()| received))
@@ -194,12 +206,14 @@ fn told(mark: Option<Mark>, keep: &mut Keep<'_>) -> Result<()> {
     mark.map_or(Ok(()), |mark| keep(&mark))
 }
 
-/// That the stream is of this disk, and goes on where we are.
-fn begin(input: &mut dyn Read, capacity: u64, mark: &Mark) -> Result<()> {
+/// That the stream is of this disk, and goes on where we are. Returns who takes its compressed frames, where it may have
+/// some.
+fn begin(input: &mut dyn Read, capacity: u64, mark: &Mark) -> Result<Option<Unpacker>> {
     let mut head = [0; 24];
     read(input, &mut head)?;
     let number = |at: usize| u64::from_le_bytes(head[at..at + 8].try_into().unwrap_or_default());
-    if &head[..4] != MAGIC || head[4..8] != VERSION.to_le_bytes() {
+    let version = |version: u32| head[4..8] == version.to_le_bytes();
+    if &head[..4] != MAGIC || !(version(VERSION) || version(VERSION_PACKED)) {
         return Err(damaged("it does not begin as an upload does; the sender is of another version"));
     }
     if number(8) != capacity {
@@ -209,13 +223,13 @@ fn begin(input: &mut dyn Read, capacity: u64, mark: &Mark) -> Result<()> {
     if number(16) != mark.done {
         return Err(damaged("it does not go on where the receiver is; ask for the mark and send from there"));
     }
-    Ok(())
+    version(VERSION_PACKED).then(Unpacker::new).transpose().map_err(unprepared)
 }
 
 /// Everything from byte `next` on; `digest` is of what was before it.
 fn frames_into(
     sink: &dyn BlockSink,
-    input: &mut dyn Read,
+    (input, mut unpacker): (&mut dyn Read, Option<Unpacker>),
     (capacity, mut next, mut digest): (u64, u64, DiskDigest),
     (behind, keep): (&mut Behind<'_, '_, Mark, BlockError>, &mut Keep<'_>),
 ) -> Result<Mark> {
@@ -224,16 +238,18 @@ fn frames_into(
         let mut head = [0; 12];
         read(input, &mut head)?;
         let offset = u64::from_le_bytes(head[..8].try_into().unwrap_or_default());
-        let len = u32::from_le_bytes(head[8..].try_into().unwrap_or_default());
+        let says = u32::from_le_bytes(head[8..].try_into().unwrap_or_default());
         if offset == END {
             let ours = digest.finish(capacity);
-            finish(input, len, &ours)?;
+            finish(input, says, &ours)?;
             let whole = Mark { whole: true, ..Mark::at(capacity, &digest) };
             told(behind.settle()?, keep)?;
             sink.flush()?;
             keep(&whole)?;
             return Ok(whole);
         }
+        let unpacks = unpacker.as_mut().filter(|_| says & PACKED != 0);
+        let len = if unpacks.is_some() { says & !PACKED } else { says };
         let end = offset.checked_add(u64::from(len)).filter(|&end| end <= capacity);
         let aligned = offset.is_multiple_of(DIGEST_BLOCK)
             && end.is_some_and(|end| end == capacity || end.is_multiple_of(DIGEST_BLOCK));
@@ -242,7 +258,12 @@ fn frames_into(
             return Err(damaged(&format!("{len} bytes at {offset} have no place here")));
         };
         let bytes = &mut buf[..len as usize];
-        read(input, bytes)?;
+        match unpacks {
+            Some(unpacker) => {
+                unpacker.read(input, bytes).map_err(|error| unpack_failed(error, (offset, len)))?
+            }
+            None => read(input, bytes)?,
+        }
         store(sink, offset, bytes, Some(&mut digest))?;
         next = end;
         told(behind.wrote(u64::from(len), || Mark::at(next, &digest))?, keep)?;
@@ -263,129 +284,19 @@ fn finish(input: &mut dyn Read, len: u32, ours: &str) -> Result<()> {
 }
 
 fn read(input: &mut dyn Read, buf: &mut [u8]) -> Result<()> {
-    input.read_exact(buf).map_err(|error| match error.kind() {
-        std::io::ErrorKind::UnexpectedEof => ImportError::truncated(NAME, "frame", buf.len() as u64, 0),
-        _ => ImportError::io("receive", NAME, error),
-    })
+    input.read_exact(buf).map_err(|error| unread(error, buf.len()))
 }
 
-#[cfg(test)]
-mod tests {
-    use xenith_common_block::{MemorySink, MemorySource};
-
-    use super::*;
-
-    const SIZE: usize = (5 << 20) + 512;
-
-    fn disk() -> Vec<u8> {
-        let mut bytes = vec![0; SIZE];
-        for (at, byte) in bytes.iter_mut().enumerate() {
-            if (at >> 20) % 2 == 0 {
-                *byte = (at / 97) as u8;
-            }
-        }
-        bytes
+fn unread(error: io::Error, wanted: usize) -> ImportError {
+    match error.kind() {
+        io::ErrorKind::UnexpectedEof => ImportError::truncated(NAME, "frame", wanted as u64, 0),
+        _ => ImportError::io("receive", NAME, error),
     }
+}
 
-    fn sent(bytes: &[u8], mark: &Mark) -> Vec<u8> {
-        let mut out = Vec::new();
-        send(&MemorySource::new(bytes.to_vec()), mark, &mut out, &mut |_| Ok(())).unwrap();
-        out
-    }
-
-    #[test]
-    fn what_was_sent_arrives_and_zeros_do_not_travel() {
-        let bytes = disk();
-        let stream = sent(&bytes, &Mark::default());
-        assert!(stream.len() < SIZE * 3 / 4, "{} bytes", stream.len());
-        let sink = MemorySink::new(SIZE + (1 << 20));
-        let mark =
-            receive(&mut &stream[..], &sink, (SIZE as u64, &Mark::default()), &mut |_| Ok(())).unwrap();
-        assert!(mark.whole && mark.done == SIZE as u64);
-        assert!(sink.into_bytes()[..SIZE] == bytes[..]);
-    }
-
-    #[test]
-    fn a_sender_goes_on_where_the_receiver_is() {
-        let bytes = disk();
-        // The state after 2 MiB, as a receiver would have kept it.
-        let mut digest = DiskDigest::new(DigestKind::Fast);
-        digest_of(&mut digest, 0, &bytes[..2 << 20]);
-        let mark = Mark::at(2 << 20, &digest);
-        let sink = MemorySink::new(SIZE);
-        sink.write_at(0, &bytes[..2 << 20]).unwrap();
-        let stream = sent(&bytes, &mark);
-        let mark = receive(&mut &stream[..], &sink, (SIZE as u64, &mark), &mut |_| Ok(())).unwrap();
-        assert!(mark.whole);
-        assert!(sink.into_bytes()[..SIZE] == bytes[..]);
-    }
-
-    #[test]
-    fn a_stream_that_breaks_off_goes_on_behind_what_is_durable() {
-        let bytes = vec![7; 72 << 20];
-        let (stream, sink) = (sent(&bytes, &Mark::default()), MemorySink::new(bytes.len()));
-        let (all, mut kept) = (bytes.len() as u64, Mark::default());
-        let broken = receive(&mut &stream[..stream.len() - 1], &sink, (all, &kept.clone()), &mut |mark| {
-            kept = mark.clone();
-            Ok(())
-        });
-        assert!(matches!(broken, Err(ImportError::Truncated { .. })));
-        assert!(kept.done > 0 && !kept.whole, "{kept:?}");
-        let rest = sent(&bytes, &kept);
-        assert!(rest.len() < bytes.len() - kept.done as usize + (1 << 20), "{} bytes again", rest.len());
-        assert!(receive(&mut &rest[..], &sink, (all, &kept), &mut |_| Ok(())).unwrap().whole);
-        assert!(sink.into_bytes() == bytes);
-    }
-
-    #[test]
-    fn another_file_of_the_same_size_is_noticed() {
-        let bytes = disk();
-        let (mut marks, sink) = (Vec::new(), MemorySink::new(SIZE));
-        let stream = sent(&bytes, &Mark::default());
-        receive(&mut &stream[..], &sink, (SIZE as u64, &Mark::default()), &mut |mark| {
-            marks.push(mark.clone());
-            Ok(())
-        })
-        .unwrap();
-        let mut digest = DiskDigest::new(DigestKind::Fast);
-        digest_of(&mut digest, 0, &bytes[..2 << 20]);
-        marks.extend([Mark::default(), Mark::at(2 << 20, &digest)]);
-        let like = |bytes: Vec<u8>, mark: &Mark| mark.is_of(&MemorySource::new(bytes)).unwrap();
-        for mark in &marks {
-            assert!(like(bytes.clone(), mark), "{}", mark.done);
-            let mut other = bytes.clone();
-            other[4096] ^= 1;
-            assert_eq!(like(other, mark), mark.done == 0, "{}", mark.done);
-        }
-        let mut later = bytes;
-        later[3 << 20] ^= 1;
-        assert!(like(later, &Mark::at(2 << 20, &digest)), "what comes is not looked at");
-    }
-
-    #[test]
-    fn what_does_not_fit_is_refused() {
-        let bytes = disk();
-        let good = sent(&bytes, &Mark::default());
-        let change = |at: usize, with: &[u8]| {
-            let mut stream = good.clone();
-            stream[at..at + with.len()].copy_from_slice(with);
-            stream
-        };
-        let table: [(&str, Vec<u8>, &str); 8] = [
-            ("nothing", vec![], "frame"),
-            ("another protocol", change(0, b"HTTP"), "another version"),
-            ("another size", change(8, &[1]), "announced"),
-            ("another start", change(16, &[1]), "go on"),
-            ("past the end", change(24, &(SIZE as u64).to_le_bytes()), "no place"),
-            ("a huge frame", change(32, &u32::MAX.to_le_bytes()), "no place"),
-            ("another byte", change(40, &[0xee, 0xee, 0xee]), "digest"),
-            ("cut off", good[..good.len() - 1].to_vec(), "frame"),
-        ];
-        for (case, stream, words) in table {
-            let sink = MemorySink::new(SIZE);
-            let result = receive(&mut &stream[..], &sink, (SIZE as u64, &Mark::default()), &mut |_| Ok(()));
-            let error = result.expect_err(case).to_string();
-            assert!(error.contains(words), "{case}: {error}");
-        }
+fn unpack_failed(error: UnpackError, (offset, len): (u64, u32)) -> ImportError {
+    match error {
+        UnpackError::Read(error) => unread(error, len as usize),
+        UnpackError::Damaged(problem) => ImportError::damaged(NAME, offset, "frame", problem),
     }
 }

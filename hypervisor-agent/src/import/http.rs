@@ -1,7 +1,7 @@
 //! The listener for uploads: HTTPS with the host's certificate, for senders who have a ticket and nothing else.
 //!
 //! ```text
-//! GET /v1/vdis/ID    Authorization: Bearer TICKET    -> the mark
+//! GET /v1/vdis/ID    Authorization: Bearer TICKET    -> the mark, and with `accept-frames` that frames may be compressed
 //! PUT /v1/vdis/ID    Authorization: Bearer TICKET    <- the disk, from the mark on
 //! PUT /v1/vdis/ID/changes                            <- what changed in the disk that it is a copy of
 //! GET /v1/files      Authorization: Bearer TICKET    -> files of a backup, as an archive
@@ -37,6 +37,7 @@ use xenith_common_ids::VdiId;
 use xenith_common_pki::web_server_config;
 use xenith_common_tasks::TaskSet;
 use xenith_hypervisor_agent_types::{Fault, FaultReason};
+use xenith_vmware_import::upload::Takes;
 
 use super::Imports;
 use super::upload::{Place, Refusal};
@@ -138,7 +139,8 @@ async fn look(
     Path(id): Path<String>,
     headers: HeaderMap,
 ) -> Result<Response, Refusal> {
-    Ok(Json(imports.look(vdi(&id)?, ticket(&headers))?).into_response())
+    let mark = imports.look(vdi(&id)?, ticket(&headers))?;
+    Ok(([(Takes::HEADER, Takes::OURS)], Json(mark)).into_response())
 }
 
 async fn take(

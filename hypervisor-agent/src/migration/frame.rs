@@ -11,20 +11,17 @@
 //! The first frame is the preamble, as JSON. Without the mark at the end a stream is no whole one, whatever ends the
 //! connection. Reading takes two pieces of memory, whatever the frames say.
 //!
-//! Compression costs a core about 2 ns a byte and pays where the network is slower than that, which is every network of
-//! up to 4 Gbit/s, on memory that shrinks at all. So each piece is tried, and after one that did not shrink by an eighth
-//! the next [`SKIPPED`] are sent as they are: memory of one kind lies together.
+//! Compression pays on every network of up to 4 Gbit/s, on memory that shrinks at all. So each piece is tried, but for some
+//! after one that did not shrink ([`Packer`]).
 
 use std::io::{self, Read};
+
+use xenith_vmware_import::upload::{Packer, SKIPPED};
 
 /// Of memory in one frame.
 pub(super) const PIECE: usize = 1 << 20;
 const MAX_BODY: usize = PIECE + (PIECE >> 4);
 const MAX_PREAMBLE: usize = 256 << 10;
-/// Pieces that are sent as they are after one that did not shrink.
-pub(super) const SKIPPED: u32 = 15;
-/// Fast enough for one core to fill a network of 4 Gbit/s.
-const LEVEL: i32 = 1;
 
 const PLAIN: u8 = 0;
 const ZSTD: u8 = 1;
@@ -51,31 +48,12 @@ pub(super) fn preamble_frame(preamble: &[u8]) -> io::Result<Vec<u8>> {
     Ok(frame)
 }
 
-/// Makes frames of pieces.
-pub(super) struct Packer {
-    zstd: zstd::bulk::Compressor<'static>,
-    skipped: u32,
-    skip: u32,
-}
-
-impl Packer {
-    /// `skipped` pieces are left as they are after one that did not shrink.
-    pub(super) fn new(skipped: u32) -> io::Result<Self> {
-        Ok(Self { zstd: zstd::bulk::Compressor::new(LEVEL)?, skipped, skip: 0 })
-    }
-
-    pub(super) fn pack(&mut self, piece: &[u8], number: Option<u64>) -> io::Result<Vec<u8>> {
-        if self.skip > 0 {
-            self.skip -= 1;
-        } else {
-            let packed = self.zstd.compress(piece)?;
-            if packed.len() <= piece.len() - piece.len() / 8 {
-                return Ok(framed(ZSTD, number, &packed));
-            }
-            self.skip = self.skipped;
-        }
-        Ok(framed(PLAIN, number, piece))
-    }
+/// The frame of a piece.
+pub(super) fn packed(packer: &mut Packer, piece: &[u8], number: Option<u64>) -> io::Result<Vec<u8>> {
+    Ok(match packer.pack(piece)? {
+        Some(packed) => framed(ZSTD, number, &packed),
+        None => framed(PLAIN, number, piece),
+    })
 }
 
 pub(super) fn framed(kind: u8, number: Option<u64>, body: &[u8]) -> Vec<u8> {
@@ -141,7 +119,7 @@ impl<R: Read, S: FnMut(u64) -> io::Result<()>> Framed<R, S> {
             self.ended = true;
             return Ok(framed(END, None, &[]));
         }
-        self.packer.pack(piece, None)
+        packed(&mut self.packer, piece, None)
     }
 }
 

@@ -20,9 +20,10 @@ use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::thread;
 
 use serde::{Deserialize, Serialize};
+use xenith_vmware_import::upload::{Packer, SKIPPED};
 
 use super::frame::{
-    END, Made, NUMBERED, PIECE, Packer, SKIPPED, Unpacker, damaged, frame, framed, preamble_frame, read_full,
+    END, Made, NUMBERED, PIECE, Unpacker, damaged, frame, framed, packed, preamble_frame, read_full,
 };
 
 /// Pieces that wait for a connection, or for their turn: while one is worked on, the next is there.
@@ -149,7 +150,7 @@ pub struct Dealt {
 impl Dealt {
     fn next_frame(&mut self) -> io::Result<Vec<u8>> {
         match self.parts.recv() {
-            Ok(Part::Piece { number, memory }) => self.packer.pack(&memory, Some(number)),
+            Ok(Part::Piece { number, memory }) => packed(&mut self.packer, &memory, Some(number)),
             Ok(Part::End { pieces }) => {
                 self.ended = true;
                 Ok(framed(END, Some(pieces), &[]))

@@ -3,7 +3,8 @@
 //! ```text
 //! GET  /v1/images/ID/raw      every byte; `Range: bytes=N-` goes on after an interruption
 //! GET  /v1/images/ID/vmdk     a stream-optimised VMDK
-//! POST /v1/images/ID/frames   <- how far the receiver is; what is no zeros, with a digest at the end
+//! POST /v1/images/ID/frames   <- how far the receiver is; what is no zeros, with a digest at the end; compressed where
+//!                             that is faster and `accept-frames: zstd` says that the receiver takes it
 //! ```
 //!
 //! Tickets are few, end when nobody uses them, and are forgotten with the agent. A reader that takes nothing for a
@@ -28,7 +29,7 @@ use xenith_common_ids::VdiId;
 use xenith_common_image::vmdk;
 use xenith_hypervisor_agent_api::{UploadOpen, VdiProgress};
 use xenith_hypervisor_agent_types::{Fault, FaultReason};
-use xenith_vmware_import::upload::{Mark, send};
+use xenith_vmware_import::upload::{Mark, Takes, send};
 
 use crate::import::Imports;
 use crate::import::http::ticket;
@@ -164,8 +165,10 @@ async fn frames(
     axum::Json(mark): axum::Json<Mark>,
 ) -> Result<Response, Refusal> {
     let source = admitted(&imports, &id, ticket(&headers)).await?;
-    let body =
-        produced(move |out| send(&*source, &mark, out, &mut |_| Ok(())).map(drop).map_err(io::Error::other));
+    let takes = Takes::said_in(&headers);
+    let body = produced(move |out| {
+        send(&*source, (&mark, takes), out, &mut |_| Ok(())).map(drop).map_err(io::Error::other)
+    });
     Ok(Response::new(body))
 }
 

@@ -1,7 +1,8 @@
 //! A VDI to another host, which has opened an upload for it ([`crate::import::upload`]).
 //!
-//! A connection that breaks is made again, and the sending goes on at the receiver's mark. Zeros do not travel; the
-//! receiver holds the contents against the sender's digest before it calls them whole.
+//! A connection that breaks is made again, and the sending goes on at the receiver's mark. Zeros do not travel, and what
+//! does is compressed while that is faster, for a receiver that takes it; the receiver holds the contents against the
+//! sender's digest before it calls them whole.
 //!
 //! What changed in a VDI of which the receiver has a copy goes as a whole again: it is little, and taking it twice does no
 //! harm.
@@ -18,7 +19,7 @@ use xenith_hypervisor_agent_api::SendVdi;
 use xenith_hypervisor_agent_types::{Fault, FaultReason};
 use xenith_vmware_import::ImportError;
 use xenith_vmware_import::upload::{
-    Mark, PipeReader, PipeWriter, ReceivingHost, Reply, pipe, send as send_frames,
+    Mark, PipeReader, PipeWriter, ReceivingHost, Reply, Takes, pipe, send as send_frames,
 };
 
 use super::changes::{self, Changes};
@@ -132,20 +133,27 @@ fn put(host: &ReceivingHost, url: &str, order: &SendVdi, pieces: PipeReader) -> 
     host.ask(|http| http.put(url).bearer_auth(&order.ticket).body(pieces))
 }
 
+/// How far the receiver is, and which frames it takes.
+fn look(host: &ReceivingHost, url: &str, order: &SendVdi) -> Result<(Mark, Takes), Failure> {
+    let asked = host.ask(|http| http.get(url).bearer_auth(&order.ticket));
+    let takes = asked.as_ref().map_or(Takes::Plain, |reply| reply.takes);
+    Ok((answer(asked)?, takes))
+}
+
 fn once(
     host: &ReceivingHost,
     url: &str,
     order: &SendVdi,
     (source, progress): (&Arc<dyn BlockSource>, &Arc<Progress>),
 ) -> Result<(), Failure> {
-    let mark: Mark = answer(host.ask(|http| http.get(url).bearer_auth(&order.ticket)))?;
+    let (mark, takes) = look(host, url, order)?;
     if mark.whole {
         return Ok(());
     }
     let (writer, pieces) = pipe();
-    let (disk, start, shown) = (Arc::clone(source), mark, Arc::clone(progress));
+    let (disk, shown) = (Arc::clone(source), Arc::clone(progress));
     let bandwidth = order.bandwidth;
-    let reading = std::thread::spawn(move || read(&*disk, &start, writer, (bandwidth, &*shown)));
+    let reading = std::thread::spawn(move || read(&*disk, (&mark, takes), writer, (bandwidth, &*shown)));
     let put = put(host, url, order, pieces);
     let read = reading.join().map_err(|_| Failure::Passing("the reader died".to_owned()))?;
     if progress.check().is_err() {
@@ -180,7 +188,7 @@ fn answer<T: DeserializeOwned>(reply: Result<Reply, ImportError>) -> Result<T, F
 
 fn read(
     disk: &dyn BlockSource,
-    mark: &Mark,
+    (mark, takes): (&Mark, Takes),
     mut writer: PipeWriter,
     (bandwidth, progress): (u64, &Progress),
 ) -> Result<(), ImportError> {
@@ -189,5 +197,5 @@ fn read(
         progress.set(position, total);
         pace.keep(position.saturating_sub(mark.done), progress).map_err(|_| ImportError::Cancelled)
     };
-    send_frames(disk, mark, &mut writer, &mut step).map(drop)
+    send_frames(disk, (mark, takes), &mut writer, &mut step).map(drop)
 }

@@ -18,7 +18,7 @@ use xenith_hypervisor_agent_client::{AgentClientError, Wish};
 use xenith_hypervisor_agent_types::{
     DiskAccess, DiskDevice, DiskSpec, Fault, FaultReason, SnapshotOf, SrSpec, VdiFacts, VdiSize,
 };
-use xenith_vmware_import::upload::{Mark, receive};
+use xenith_vmware_import::upload::{Mark, Takes, receive};
 
 use crate::harness::{Lab, define, spec, start, until};
 
@@ -240,6 +240,13 @@ impl Reader {
         let answer = request.send().unwrap();
         (answer.status(), answer.bytes().unwrap().to_vec())
     }
+
+    /// All frames of it, as who takes those gets them.
+    fn frames(&self, takes: &str) -> Vec<u8> {
+        let request = self.http.post(format!("{}/frames", self.base)).bearer_auth(TICKET);
+        let answer = request.header(Takes::HEADER, takes).json(&Mark::default()).send().unwrap();
+        answer.bytes().unwrap().to_vec()
+    }
 }
 
 async fn download(lab: &Lab, vdi: VdiId) -> Result<u16, Fault> {
@@ -264,12 +271,14 @@ async fn who_has_a_ticket_reads_a_vdi_in_any_form() {
         let (status, _) = reader.get("raw", Some(&format!("bytes={SIZE}-")));
         assert_eq!(status, StatusCode::RANGE_NOT_SATISFIABLE);
         // What is no zeros, from where the reader is.
-        let url = format!("{}/frames", reader.base);
-        let mut frames = reader.http.post(&url).bearer_auth(TICKET).json(&Mark::default()).send().unwrap();
-        let sink = MemorySink::new(SIZE as usize);
-        let mark = receive(&mut frames, &sink, (SIZE, &Mark::default()), &mut |_| Ok(())).unwrap();
-        assert!(mark.whole);
-        assert!(sink.into_bytes() == whole);
+        for (takes, version) in [("", 1_u32), (Takes::OURS, 2)] {
+            let stream = reader.frames(takes);
+            assert_eq!(stream[4..8], version.to_le_bytes(), "who takes {takes:?}");
+            let sink = MemorySink::new(SIZE as usize);
+            let mark = receive(&mut &stream[..], &sink, (SIZE, &Mark::default()), &mut |_| Ok(())).unwrap();
+            assert!(mark.whole);
+            assert!(sink.into_bytes() == whole);
+        }
         for (ticket, path) in [("another", "raw"), ("", "vmdk")] {
             let refused =
                 reader.http.get(format!("{}/{path}", reader.base)).bearer_auth(ticket).send().unwrap();

@@ -1,17 +1,19 @@
 //! A disk that comes as a stream of bytes, made into what a receiver takes, as it comes.
 //!
 //! What always holds: no end is written of a disk that has not come whole, so that the receiver takes no part for all of
-//! it; the digest is of what was written, and goes on from the receiver's mark.
+//! it; the digest is of what was written, and goes on from the receiver's mark. Nothing is compressed: what comes here is on
+//! its way through the orchestrator, whose processors are for everybody.
 
 use std::io::Write;
 
 use xenith_common_block::is_zero;
 
-use super::{DiskDigest, Mark, NAME, PIECE, damaged, digest_of, write_end, write_frame, write_head};
+use super::writer::FrameWriter;
+use super::{DiskDigest, Mark, NAME, PIECE, damaged, digest_of};
 use crate::error::{ImportError, Result};
 
 pub struct Frames<W> {
-    out: W,
+    out: FrameWriter<W>,
     digest: DiskDigest,
     size: u64,
     /// Where `part` begins: all before it was written, or is zero.
@@ -28,10 +30,10 @@ impl<W> std::fmt::Debug for Frames<W> {
 
 impl<W: Write> Frames<W> {
     /// Of a disk of `size` bytes, of which those from the receiver's `mark` on will come.
-    pub fn begin(size: u64, mark: &Mark, mut out: W) -> Result<Self> {
+    pub fn begin(size: u64, mark: &Mark, out: W) -> Result<Self> {
         let digest = mark.state().ok_or_else(|| damaged("the receiver's mark makes no sense"))?;
         let at = mark.done.min(size);
-        write_head(&mut out, size, at).map_err(broke)?;
+        let out = FrameWriter::begin((size, at), None, out).map_err(broke)?;
         Ok(Self { out, digest, size, at, part: Vec::with_capacity(PIECE as usize) })
     }
 
@@ -56,7 +58,7 @@ impl<W: Write> Frames<W> {
     fn write_part(&mut self) -> Result<()> {
         if !is_zero(&self.part) {
             digest_of(&mut self.digest, self.at, &self.part);
-            write_frame(&mut self.out, self.at, &self.part).map_err(broke)?;
+            self.out.frame(self.at, &self.part).map_err(broke)?;
         }
         self.at += self.part.len() as u64;
         self.part.clear();
@@ -64,12 +66,13 @@ impl<W: Write> Frames<W> {
     }
 
     /// Says that this was all of it; an error where it was not.
-    pub fn end(mut self) -> Result<()> {
+    pub fn end(self) -> Result<()> {
         let came = self.at + self.part.len() as u64;
         if came != self.size {
             return Err(ImportError::truncated(NAME, "disk", self.size, came));
         }
-        write_end(&mut self.out, &self.digest.finish(self.size)).map_err(broke)
+        let digest = self.digest.finish(self.size);
+        self.out.end(&digest).map_err(broke)
     }
 }
 

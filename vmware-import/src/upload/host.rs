@@ -13,6 +13,7 @@ use reqwest::{Client, ClientBuilder, RequestBuilder, StatusCode};
 use serde::de::DeserializeOwned;
 use tokio::runtime::Builder;
 
+use super::pack::Takes;
 use crate::error::{ImportError, Result};
 
 #[derive(Debug, Clone)]
@@ -22,6 +23,8 @@ pub struct ReceivingHost(Client);
 #[derive(Debug, Clone)]
 pub struct Reply {
     pub status: StatusCode,
+    /// The frames that it takes.
+    pub takes: Takes,
     body: Bytes,
 }
 
@@ -39,8 +42,8 @@ impl ReceivingHost {
             .map_err(|error| ImportError::io("prepare", "a connection", error))?;
         let answered = async {
             let response = request(&self.0).send().await?;
-            let status = response.status();
-            Ok::<_, reqwest::Error>(Reply { status, body: response.bytes().await? })
+            let (status, takes) = (response.status(), Takes::said_in(response.headers()));
+            Ok::<_, reqwest::Error>(Reply { status, takes, body: response.bytes().await? })
         };
         runtime.block_on(answered).map_err(failed)
     }
@@ -88,17 +91,16 @@ mod tests {
     }
 
     /// Answers one request when it has its head, and reads no more of it for as long as the other end of `held` is there.
-    fn refusing(held: mpsc::Receiver<()>) -> String {
+    fn answering(head: &'static str, body: &'static str, held: mpsc::Receiver<()>) -> String {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let url = format!("http://{}/", listener.local_addr().unwrap());
         thread::spawn(move || {
             let (mut stream, _) = listener.accept().unwrap();
-            let (mut head, mut byte) = (Vec::new(), [0]);
-            while !head.ends_with(b"\r\n\r\n") && stream.read(&mut byte).unwrap() == 1 {
-                head.push(byte[0]);
+            let (mut asked, mut byte) = (Vec::new(), [0]);
+            while !asked.ends_with(b"\r\n\r\n") && stream.read(&mut byte).unwrap() == 1 {
+                asked.push(byte[0]);
             }
-            let body = r#"{"error":"busy"}"#;
-            write!(stream, "HTTP/1.1 409 Conflict\r\nContent-Length: {}\r\n\r\n{body}", body.len()).unwrap();
+            write!(stream, "HTTP/1.1 {head}\r\nContent-Length: {}\r\n\r\n{body}", body.len()).unwrap();
             let _over = held.recv();
         });
         url
@@ -107,7 +109,7 @@ mod tests {
     #[test]
     fn a_host_that_does_not_want_all_of_it_ends_who_writes() {
         let (hold, held) = mpsc::channel();
-        let url = refusing(held);
+        let url = answering("409 Conflict", r#"{"error":"busy"}"#, held);
         let (mut writer, pieces) = pipe();
         let writing = thread::spawn(move || {
             loop {
@@ -120,6 +122,17 @@ mod tests {
         assert_eq!((reply.status, &*reply.problem()), (StatusCode::CONFLICT, "busy"));
         assert_eq!(writing.join().unwrap(), io::ErrorKind::BrokenPipe);
         drop(hold);
+    }
+
+    #[test]
+    fn which_frames_a_host_takes_is_in_its_answer() {
+        for (head, takes) in [("200 OK", Takes::Plain), ("200 OK\r\nAccept-Frames: zstd", Takes::Zstd)] {
+            let (hold, held) = mpsc::channel();
+            let url = answering(head, "{}", held);
+            let reply = host().ask(|http| http.get(&url)).unwrap();
+            assert_eq!((reply.status, reply.takes), (StatusCode::OK, takes), "{head}");
+            drop(hold);
+        }
     }
 
     #[test]

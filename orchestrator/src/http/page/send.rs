@@ -9,7 +9,7 @@ use xenith_common_block::BlockSource;
 use xenith_common_text::chain;
 use xenith_orchestrator_types::import::UploadTicket;
 use xenith_vmware_import::ImportError;
-use xenith_vmware_import::upload::{Mark, pipe, send};
+use xenith_vmware_import::upload::{Mark, Takes, pipe, send};
 use xenith_vmware_import::vmdk::Plain;
 use xenith_vmware_import::vmdk::image::Image;
 use xenith_vmware_import::whole::{self, ManifestCheck, WholeOptions, WholeVm};
@@ -142,7 +142,8 @@ fn put(host: &Host, image: &Image, mark: &Mark, progress: &mut Progress<'_>) -> 
     let (mut writer, pieces) = pipe();
     let (sent, answer) = thread::scope(|scope| {
         let putting = scope.spawn(move || host.put(pieces));
-        let sent = send(image, mark, &mut writer, progress);
+        // The orchestrator's processors are for everybody.
+        let sent = send(image, (mark, Takes::Plain), &mut writer, progress);
         // Its end is what the host waits for.
         drop(writer);
         (sent, putting.join())

@@ -11,7 +11,7 @@ use xenith_common_pki::{Peer, authority_client_config};
 use xenith_orchestrator::db::Db;
 use xenith_orchestrator::imports::LiveImports;
 use xenith_orchestrator_types::import::ImportPhase;
-use xenith_vmware_import::upload::{Mark, send};
+use xenith_vmware_import::upload::{Mark, Takes, send};
 
 /// Of the disk that is sent.
 pub const CAPACITY: u64 = 200 * 1024;
@@ -75,6 +75,6 @@ fn send_one(authority: &str, (host, port): (HostId, u16), vdi: VdiId) -> reqwest
     }
     let bytes: Vec<u8> = (0..CAPACITY).map(|at| (at % 251) as u8).collect();
     let mut body = Vec::new();
-    send(&MemorySource::new(bytes), &mark, &mut body, &mut |_| Ok(())).unwrap();
+    send(&MemorySource::new(bytes), (&mark, Takes::Plain), &mut body, &mut |_| Ok(())).unwrap();
     http.put(&url).bearer_auth(TICKET).body(body).send()?.error_for_status().map(drop)
 }

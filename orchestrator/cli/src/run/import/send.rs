@@ -13,7 +13,9 @@ use xenith_common_text::chain;
 use xenith_orchestrator_api::import;
 use xenith_orchestrator_types::import::{Import, ImportPhase, ImportRef, UploadTicket};
 use xenith_vmware_import::ImportError;
-use xenith_vmware_import::upload::{Mark, PipeWriter, ReceivingHost, Reply, pipe, send as send_frames};
+use xenith_vmware_import::upload::{
+    Mark, PipeWriter, ReceivingHost, Reply, Takes, pipe, send as send_frames,
+};
 
 use crate::app::App;
 use crate::error::CliError;
@@ -110,6 +112,7 @@ fn one(
 ) -> Result<(), Failure> {
     let url = format!("{}/{vdi}", host.base);
     let asked = host.http.ask(|http| http.get(&url).bearer_auth(&host.ticket.ticket));
+    let takes = asked.as_ref().map_or(Takes::Plain, |reply| reply.takes);
     let mark: Mark = answer(asked)?;
     if mark.whole {
         return Ok(());
@@ -124,7 +127,7 @@ fn one(
     let (writer, pieces) = pipe();
     let (positions, heard) = sync_channel(16);
     let (image, start) = (Arc::clone(image), mark.clone());
-    let reading = std::thread::spawn(move || read(&*image, &start, writer, &positions));
+    let reading = std::thread::spawn(move || read(&*image, (&start, takes), writer, &positions));
     let (http, ticket) = (host.http.clone(), host.ticket.ticket.clone());
     let putting =
         std::thread::spawn(move || http.ask(|http| http.put(&url).bearer_auth(ticket).body(pieces)));
@@ -157,7 +160,7 @@ fn answer<T: serde::de::DeserializeOwned>(reply: Result<Reply, ImportError>) -> 
 
 fn read(
     image: &dyn BlockSource,
-    mark: &Mark,
+    (mark, takes): (&Mark, Takes),
     mut writer: PipeWriter,
     positions: &SyncSender<u64>,
 ) -> Result<(), ImportError> {
@@ -166,7 +169,7 @@ fn read(
         let _full = positions.try_send(position);
         Ok(())
     };
-    send_frames(image, mark, &mut writer, &mut progress).map(drop)
+    send_frames(image, (mark, takes), &mut writer, &mut progress).map(drop)
 }
 
 /// A line for people, on a terminal.

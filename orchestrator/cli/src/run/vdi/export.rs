@@ -18,7 +18,7 @@ use xenith_common_image::{Target, TargetFormat};
 use xenith_orchestrator_api::vdi;
 use xenith_orchestrator_types::vdi::{ExportVdi, VdiDownload};
 use xenith_vmware_import::ImportError;
-use xenith_vmware_import::upload::{Mark, receive};
+use xenith_vmware_import::upload::{Mark, Takes, receive};
 
 use crate::app::App;
 use crate::cli::{ExportArgs, ExportFormat};
@@ -130,7 +130,9 @@ fn once(ticket: &VdiDownload, file: &Path, format: TargetFormat) -> Result<(), F
     let (part_path, notes) = (beside(file, ".xenith-part"), beside(file, ".xenith-part.json"));
     let (target, mark) = open(ticket, (&part_path, &notes), format)?;
     let size = ticket.size.bytes();
-    let mut response = ask(ticket, |http, base| http.post(format!("{base}/frames")).json(&mark))?;
+    let mut response = ask(ticket, |http, base| {
+        http.post(format!("{base}/frames")).header(Takes::HEADER, Takes::OURS).json(&mark)
+    })?;
     let mut keep = |mark: &Mark| {
         let part =
             Part { vdi: ticket.vdi, size, format, checkpoint: target.checkpoint()?, mark: mark.clone() };

@@ -18,7 +18,7 @@ use xenith_orchestrator_types::snapshot::SnapshotRef;
 use xenith_orchestrator_types::vdi::{ExportVdi, VdiDownload, VdiRef};
 use xenith_orchestrator_types::vm::{Vm, VmRef};
 use xenith_vmware_import::ImportError;
-use xenith_vmware_import::upload::{Mark, receive};
+use xenith_vmware_import::upload::{Mark, Takes, receive};
 
 use crate::app::App;
 use crate::cli::{VmExportArgs, VmFormat};
@@ -197,7 +197,9 @@ fn read_disk(
     mark: &mut Mark,
 ) -> Result<(), Failure> {
     let from = mark.clone();
-    let mut response = ask(ticket, |http, base| http.post(format!("{base}/frames")).json(&from))?;
+    let mut response = ask(ticket, |http, base| {
+        http.post(format!("{base}/frames")).header(Takes::HEADER, Takes::OURS).json(&from)
+    })?;
     let mut keep = |reached: &Mark| {
         *mark = reached.clone();
         Ok(())
