@@ -4,6 +4,7 @@
 //! ```text
 //! "XNCH" version:u32 size:u64           then frames:
 //! offset:u64 length:u32 bytes           at most 1 MiB each
+//! offset:u64 40000000|length:u32 packed:u32 zstd    in version 2: `packed` bytes, fewer than the `length` they were
 //! offset:u64 80000000|length:u32        zeros
 //! offset:u64 00000000                   nothing: where much is compared and little has changed, that it goes on
 //! ffffffffffffffff 00000000             the end
@@ -12,7 +13,8 @@
 //! What always holds: nothing that differs is left out. Where the SR does not know what changed, both snapshots are read
 //! and compared. A stream without its end is not whole. Doing it again does no harm: who begins with an earlier change
 //! again, and does all that follow again, ends with the same disk. Numbers are checked before anything is allocated or
-//! written. The contents go through TLS, which notices every other change on the way.
+//! written. The contents go through TLS, which notices every other change on the way. They are compressed like disks are
+//! that are sent whole, for a receiver that takes it: version 2 is for nobody else.
 
 use std::cell::RefCell;
 use std::io::{self, Read, Write};
@@ -25,13 +27,17 @@ use xenith_common_block::{
 use xenith_common_ids::VdiId;
 use xenith_hypervisor_agent_storage::StorageError;
 use xenith_hypervisor_agent_types::{Fault, FaultReason};
+use xenith_vmware_import::upload::{Packing, UnpackError, Unpacker, packed_length};
 
 use crate::disk::Storage;
 
 const MAGIC: &[u8; 4] = b"XNCH";
+/// Of streams without compressed frames.
 const VERSION: u32 = 1;
+const VERSION_PACKED: u32 = 2;
 const END: u64 = u64::MAX;
 const ZEROS: u32 = 1 << 31;
+const PACKED: u32 = 1 << 30;
 /// What failed when the connection did.
 pub const SEND: &str = "send";
 const WINDOW: u64 = 1 << 20;
@@ -175,10 +181,10 @@ pub fn put(sink: &dyn BlockSink, offset: u64, bytes: &[u8]) -> Result<(), BlockE
     }
 }
 
-/// Sends all of it. Returns how many bytes changed.
+/// Sends all of it; with `packing` where the receiver takes compressed frames. Returns how many bytes changed.
 pub fn send(
     changes: &Changes,
-    out: &mut dyn Write,
+    (out, mut packing): (&mut dyn Write, Option<Packing>),
     step: &mut dyn FnMut(u64) -> Result<(), BlockError>,
 ) -> Result<u64, BlockError> {
     let broke = |source| BlockError::Io {
@@ -187,10 +193,13 @@ pub fn send(
         offset: 0,
         source,
     };
-    let head = [MAGIC, &VERSION.to_le_bytes()[..], &changes.size().to_le_bytes()].concat();
+    let version = if packing.is_some() { VERSION_PACKED } else { VERSION };
+    let head = [MAGIC, &version.to_le_bytes()[..], &changes.size().to_le_bytes()].concat();
     out.write_all(&head).map_err(broke)?;
     let (out, mut told) = (RefCell::new(out), Instant::now());
-    let take = &mut |offset, bytes: &[u8]| write_frame(&mut **out.borrow_mut(), offset, bytes).map_err(broke);
+    let take = &mut |offset, bytes: &[u8]| {
+        write_frame((&mut **out.borrow_mut(), packing.as_mut()), offset, bytes).map_err(broke)
+    };
     let mut goes_on = |looked| {
         if told.elapsed() > SAY_EVERY {
             write_head(&mut **out.borrow_mut(), 0, 0).map_err(broke)?;
@@ -209,22 +218,38 @@ fn write_head(out: &mut dyn Write, offset: u64, told: u32) -> io::Result<()> {
     out.flush()
 }
 
-fn write_frame(out: &mut dyn Write, offset: u64, bytes: &[u8]) -> io::Result<()> {
+fn write_frame(
+    (out, packing): (&mut dyn Write, Option<&mut Packing>),
+    offset: u64,
+    bytes: &[u8],
+) -> io::Result<()> {
     // At most a window.
     let length = u32::try_from(bytes.len()).map_err(io::Error::other)?;
-    let zeros = is_zero(bytes);
-    let told = if zeros { ZEROS | length } else { length };
-    out.write_all(&[&offset.to_le_bytes()[..], &told.to_le_bytes()].concat())?;
-    if zeros { Ok(()) } else { out.write_all(bytes) }
+    let mut write = |told: u32, contents: &[&[u8]]| {
+        out.write_all(&[&offset.to_le_bytes()[..], &told.to_le_bytes()].concat())?;
+        contents.iter().try_for_each(|part| out.write_all(part))
+    };
+    if is_zero(bytes) {
+        return write(ZEROS | length, &[]);
+    }
+    let Some(packing) = packing else { return write(length, &[bytes]) };
+    packing.frame(bytes, |packed| match packed {
+        Some(packed) => write(PACKED | length, &[&packed_length(packed)?[..], packed]),
+        None => write(length, &[bytes]),
+    })
 }
 
 /// Takes what [`send`] sent into a disk that has the contents of the older snapshot. It is durable when this returns.
 pub fn receive(input: &mut dyn Read, sink: &dyn BlockSink) -> Result<u64, Fault> {
     let mut head = [0; 16];
     fill(input, &mut head)?;
-    if &head[..4] != MAGIC || head[4..8] != VERSION.to_le_bytes() {
+    let version = |version: u32| head[4..8] == version.to_le_bytes();
+    if &head[..4] != MAGIC || !(version(VERSION) || version(VERSION_PACKED)) {
         return Err(damaged("the sender is of another version"));
     }
+    let unpacker = version(VERSION_PACKED).then(Unpacker::new).transpose();
+    let mut unpacker = unpacker.map_err(|error| Fault::new(FaultReason::Internal, error))?;
+    let flags = if unpacker.is_some() { ZEROS | PACKED } else { ZEROS };
     let number = |bytes: &[u8]| u64::from_le_bytes(bytes.try_into().unwrap_or_default());
     same_size(sink.size(), number(&head[8..]))?;
     let write = |error: BlockError| Fault::from(StorageError::from(error));
@@ -234,7 +259,7 @@ pub fn receive(input: &mut dyn Read, sink: &dyn BlockSink) -> Result<u64, Fault>
         fill(input, &mut head)?;
         let offset = number(&head[..8]);
         let told = u32::from_le_bytes([head[8], head[9], head[10], head[11]]);
-        let length = u64::from(told & !ZEROS);
+        let length = u64::from(told & !flags);
         if offset == END {
             sink.flush().map_err(write)?;
             return Ok(taken);
@@ -247,7 +272,12 @@ pub fn receive(input: &mut dyn Read, sink: &dyn BlockSink) -> Result<u64, Fault>
         }
         if told & ZEROS == 0 {
             buffer.resize(usize::try_from(length).unwrap_or_default(), 0);
-            fill(input, &mut buffer)?;
+            match unpacker.as_mut().filter(|_| told & PACKED != 0) {
+                Some(unpacker) => {
+                    unpacker.read(input, &mut buffer).map_err(|error| unpack_failed(error, offset))?;
+                }
+                None => fill(input, &mut buffer)?,
+            }
             sink.write_at(offset, &buffer).map_err(write)?;
         } else {
             sink.zero(ByteRange::with_len(offset, length)).map_err(write)?;
@@ -262,9 +292,18 @@ fn damaged(problem: &str) -> Fault {
 
 /// A stream that ends early is worth another try.
 fn fill(input: &mut dyn Read, bytes: &mut [u8]) -> Result<(), Fault> {
-    input.read_exact(bytes).map_err(|error| {
-        Fault::new(FaultReason::NotReady, format_args!("the changes of the disk were cut off: {error}"))
-    })
+    input.read_exact(bytes).map_err(|error| cut_off(&error))
+}
+
+fn cut_off(error: &io::Error) -> Fault {
+    Fault::new(FaultReason::NotReady, format_args!("the changes of the disk were cut off: {error}"))
+}
+
+fn unpack_failed(error: UnpackError, offset: u64) -> Fault {
+    match error {
+        UnpackError::Read(error) => cut_off(&error),
+        UnpackError::Damaged(problem) => damaged(&format!("at {offset}: {problem}")),
+    }
 }
 
 #[cfg(test)]
@@ -288,9 +327,17 @@ mod tests {
     }
 
     fn stream(changes: &Changes) -> Vec<u8> {
+        stream_of(changes, None)
+    }
+
+    fn stream_of(changes: &Changes, packing: Option<Packing>) -> Vec<u8> {
         let mut out = Vec::new();
-        send(changes, &mut out, &mut |_| Ok(())).unwrap();
+        send(changes, (&mut out, packing), &mut |_| Ok(())).unwrap();
         out
+    }
+
+    fn always() -> Option<Packing> {
+        Some(Packing::always().unwrap())
     }
 
     fn write(disk: &mut [u8], written: &[Written]) -> RangeSet {
@@ -315,7 +362,7 @@ mod tests {
         /// where a crash had some of the passes done again.
         #[test]
         fn the_copy_is_the_disk_after_the_last_pass(
-            passes in passes(), known: bool, again in 0_usize..5,
+            passes in passes(), known: bool, again in 0_usize..5, packs: bool,
         ) {
             let mut disk = vec![3; SIZE];
             let sink = MemorySink::new(SIZE);
@@ -324,7 +371,8 @@ mod tests {
             for written in &passes {
                 let base = disk.clone();
                 let ranges = write(&mut disk, written);
-                streams.push(stream(&changes(known.then_some(ranges), &base, &disk)));
+                let packing = if packs { always() } else { None };
+                streams.push(stream_of(&changes(known.then_some(ranges), &base, &disk), packing));
                 receive(&mut &streams[streams.len() - 1][..], &sink).unwrap();
             }
             for repeated in &streams[again.min(streams.len())..] {
@@ -351,6 +399,36 @@ mod tests {
     }
 
     #[test]
+    fn what_changed_travels_compressed_where_the_receiver_takes_that() {
+        let (base, new) = (vec![1; SIZE], vec![2; SIZE]);
+        let changes = changes(None, &base, &new);
+        assert!(stream(&changes).len() > SIZE);
+        let packed = stream_of(&changes, always());
+        assert!(packed.len() < SIZE / 16, "{} bytes", packed.len());
+        let with = |at: usize, bytes: &[u8]| {
+            let mut stream = packed.clone();
+            stream[at..at + bytes.len()].copy_from_slice(bytes);
+            stream
+        };
+        let table = [
+            ("cut off in a frame", packed[..36].to_vec(), FaultReason::NotReady),
+            ("frames that a receiver of before does not take", with(4, &[1]), FaultReason::Invalid),
+            ("a longer piece", with(24, &(PACKED | (2 * GRAIN as u32)).to_le_bytes()), FaultReason::Invalid),
+            ("a shorter piece", with(24, &(PACKED | (GRAIN as u32 / 2)).to_le_bytes()), FaultReason::Invalid),
+            ("a huge length", with(28, &[0xff; 4]), FaultReason::Invalid),
+            ("garbage", with(32, &[0xff; 4]), FaultReason::Invalid),
+        ];
+        for (case, stream, reason) in table {
+            let fault = receive(&mut &stream[..], &MemorySink::new(SIZE)).expect_err(case);
+            assert_eq!(fault.reason, reason, "{case}: {fault}");
+        }
+        let sink = MemorySink::new(SIZE);
+        sink.write_at(0, &base).unwrap();
+        assert_eq!(receive(&mut &packed[..], &sink).unwrap(), SIZE as u64);
+        assert!(sink.into_bytes() == new);
+    }
+
+    #[test]
     fn what_does_not_fit_is_refused() {
         let mut new = vec![1; SIZE];
         new[5] = 2;
@@ -363,7 +441,7 @@ mod tests {
         let table = [
             ("nothing", vec![], FaultReason::NotReady),
             ("cut off", good[..good.len() - 1].to_vec(), FaultReason::NotReady),
-            ("another version", with(4, &[2]), FaultReason::Invalid),
+            ("another version", with(4, &[3]), FaultReason::Invalid),
             ("a disk that has grown", with(8, &(SIZE as u64 + 512).to_le_bytes()), FaultReason::WrongState),
             ("past the end", with(16, &(SIZE as u64).to_le_bytes()), FaultReason::Invalid),
             ("a huge frame", with(24, &(u32::MAX >> 1).to_le_bytes()), FaultReason::Invalid),

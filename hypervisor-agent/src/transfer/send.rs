@@ -61,12 +61,12 @@ pub fn send_changes(
         http.tcp_keepalive_retries(3_u32).tcp_user_timeout(SILENCE)
     };
     let (host, url) = receiver(order, impatient)?;
-    let url = format!("{url}/changes");
     again(order, (&**progress, TRIES_OF_CHANGES), || {
+        let (_, takes) = look(&host, &url, order)?;
         let (writer, pieces) = pipe();
         let (of, shown, bandwidth) = (Arc::clone(&changes), Arc::clone(progress), order.bandwidth);
-        let reading = std::thread::spawn(move || read_changes(&of, writer, (bandwidth, &*shown)));
-        let put = put(&host, &url, order, pieces);
+        let reading = std::thread::spawn(move || read_changes(&of, (writer, takes), (bandwidth, &*shown)));
+        let put = put(&host, &format!("{url}/changes"), order, pieces);
         let read = reading.join().map_err(|_| Failure::Passing("the reader died".to_owned()))?;
         if progress.check().is_err() {
             return Err(Failure::Final(cancelled()));
@@ -82,7 +82,7 @@ pub fn send_changes(
 
 fn read_changes(
     changes: &Changes,
-    mut writer: PipeWriter,
+    (mut writer, takes): (PipeWriter, Takes),
     (bandwidth, progress): (u64, &Progress),
 ) -> Result<u64, BlockError> {
     let (pace, total) = (Pace::new(bandwidth), changes.total());
@@ -90,7 +90,13 @@ fn read_changes(
         progress.set(looked, total);
         pace.keep(looked, progress)
     };
-    changes::send(changes, &mut writer, &mut step)
+    let packing = takes.packing().map_err(|source| BlockError::Io {
+        action: "compress",
+        target: "the changes of a disk".to_owned(),
+        offset: 0,
+        source,
+    })?;
+    changes::send(changes, (&mut writer, packing), &mut step)
 }
 
 /// Until it is done, or is not worth another try.
