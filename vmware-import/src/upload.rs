@@ -12,7 +12,7 @@
 //!
 //! What always holds: numbers are checked before anything is allocated or written; a stream without its end record is
 //! not whole; a disk is whole only when both sides have the same digest, which is of the bytes as they are in the disk.
-//! Compressed frames ([`pack`]) go to a receiver that said that it takes them ([`Takes`]): version 2 is for nobody else.
+//! Compressed frames (`upload/pack.rs`) go to a receiver that said that it takes them ([`Takes`]): version 2 is for nobody else.
 //! The receiver keeps a [`Mark`] (what lies before it is written, and the digest so far), so that a sender which comes
 //! again goes on from there. A crash loses what came after the last mark, and that is sent again.
 
