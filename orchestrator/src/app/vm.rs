@@ -307,22 +307,8 @@ impl VmApi for App {
             checked_custom(&custom)?;
             new.custom = custom;
         }
-        if request.apart_from.is_some() || request.together_with.is_some() {
-            // The list that is not given stays as it is: it may name VMs that are gone, or that the caller does not see.
-            let apart = request.apart_from.as_deref();
-            let together = request.together_with.as_deref();
-            let (apart_from, together_with) =
-                self.company(call, apart.unwrap_or_default(), together.unwrap_or_default()).await?;
-            if apart.is_some() {
-                new.apart_from = apart_from.into_iter().collect();
-            }
-            if together.is_some() {
-                new.together_with = together_with.into_iter().collect();
-            }
-            if new.apart_from.iter().any(|vm| new.together_with.contains(vm)) {
-                return Err(ApiError::invalid("together_with", "names a VM that apart_from names too"));
-            }
-        }
+        let (apart, together) = (request.apart_from.as_deref(), request.together_with.as_deref());
+        self.change_company(call, &mut new, (apart, together)).await?;
         if let Some(wanted) = &request.hardware {
             let (hardware, sr) = self.hardware(call, wanted, &new.spec.hardware).await?;
             if sr.is_some_and(|sr| !sr.hosts.contains(&new.host)) {

@@ -11,7 +11,8 @@ use xenith_orchestrator_types::{ApiError, Permission, Reason};
 
 use super::App;
 use super::vm_spec::Disks;
-use crate::model::HostRecord;
+use crate::errors::store_error;
+use crate::model::{HostRecord, VmRecord};
 use crate::placement::{HostView, Machine, Wish, place};
 
 /// Leaves out what is not `visible`.
@@ -151,6 +152,46 @@ impl App {
             together.insert(found.key);
         }
         Ok((apart, together))
+    }
+
+    /// Replaces the lists that are given. One that is not given stays as it is.
+    pub(super) async fn change_company(
+        &self,
+        call: &Call,
+        vm: &mut VmRecord,
+        (apart, together): (Option<&[String]>, Option<&[String]>),
+    ) -> Result<(), ApiError> {
+        let named = self.company(call, apart.unwrap_or_default(), together.unwrap_or_default());
+        let (apart_from, together_with) = named.await?;
+        if apart.is_some() {
+            vm.apart_from = self.with_hidden(call, &vm.apart_from, apart_from).await?;
+        }
+        if together.is_some() {
+            vm.together_with = self.with_hidden(call, &vm.together_with, together_with).await?;
+        }
+        if vm.apart_from.iter().any(|other| vm.together_with.contains(other)) {
+            return Err(ApiError::invalid("together_with", "names a VM that apart_from names too"));
+        }
+        Ok(())
+    }
+
+    /// A list of company that replaces another one: the VMs that are named, and those of `before` that the caller does not
+    /// see, for nobody means to take out what they are not told of. One that is gone goes.
+    async fn with_hidden(
+        &self,
+        call: &Call,
+        before: &[VmId],
+        mut named: BTreeSet<VmId>,
+    ) -> Result<Vec<VmId>, ApiError> {
+        let sees = call.caller.sight(Permission::View);
+        for vm in before {
+            let record = self.db.vms.get(vm).await.map_err(|error| store_error(&error))?;
+            let hidden = record.is_some_and(|other| !sees.covers(Some(other.value.pool), &other.value.tags));
+            if hidden {
+                named.insert(*vm);
+            }
+        }
+        Ok(named.into_iter().collect())
     }
 
     /// Where a VM that is described so would go.

@@ -18,7 +18,8 @@ use crate::harness::{EMPTY, Installation, PATIENCE, api_error, small, until};
 
 const PASSWORD: &str = "correct horse battery";
 
-async fn user(installation: &Installation, name: &str, role: Role, scope: Scope) -> Client {
+/// One who has a role, signed in.
+pub async fn user(installation: &Installation, name: &str, role: Role, scope: Scope) -> Client {
     let request =
         CreateUser { name: name.into(), password: PASSWORD.into(), bindings: vec![Binding { role, scope }] };
     installation.admin.call::<user::Create>(&request).await.unwrap();

@@ -4,9 +4,10 @@ use serde_json::{Value, json};
 use xenith_common_ids::HostId;
 use xenith_hypervisor_agent_sim::SimHypervisor;
 use xenith_orchestrator_api::vm;
-use xenith_orchestrator_types::Reason;
-use xenith_orchestrator_types::vm::CreateVm;
+use xenith_orchestrator_types::vm::{CreateVm, UpdateVm, VmRef};
+use xenith_orchestrator_types::{Reason, Role, Scope};
 
+use crate::access::user;
 use crate::harness::{Installation, api_error, small, until};
 
 fn with(name: &str, more: Value) -> CreateVm {
@@ -53,5 +54,40 @@ async fn a_vm_goes_where_its_company_is() {
     }
     let unknown = all.admin.call::<vm::Create>(&with("web-3", json!({ "together_with": ["nobody"] }))).await;
     assert_eq!(api_error(unknown).reason(), Reason::NotFound);
+    all.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn company_that_the_caller_does_not_see_outlasts_a_change() {
+    let all = Installation::with_host(SimHypervisor::builder()).await;
+    for (name, tag) in [("prod-1", "prod"), ("prod-2", "prod"), ("dev-1", "dev"), ("dev-2", "dev")] {
+        all.run::<vm::Create>(&with(name, json!({ "tags": [tag], "disks": [], "nics": [] }))).await;
+    }
+    let company = json!({ "apart_from": ["prod-1", "dev-1"], "together_with": ["prod-2"] });
+    let mut web = json!({ "tags": ["dev"], "disks": [], "nics": [] });
+    web.as_object_mut().unwrap().extend(company.as_object().unwrap().clone());
+    all.run::<vm::Create>(&with("web-1", web)).await;
+    let mut ids = Vec::new();
+    for name in ["prod-1", "prod-2", "dev-2"] {
+        ids.push(all.vm(name).await.id);
+    }
+    let [prod_1, prod_2, dev_2] = ids[..] else { panic!("three VMs") };
+    let dora = user(&all, "dora", Role::Operator, Scope::Tag("dev".into())).await;
+    let mut named = [prod_1, dev_2];
+    named.sort();
+    for (case, change, apart, together, told) in [
+        ("another one", json!({ "apart_from": ["dev-2"] }), &named[..], &[prod_2][..], &[dev_2][..]),
+        ("none", json!({ "apart_from": [], "together_with": [] }), &[prod_1][..], &[prod_2][..], &[][..]),
+    ] {
+        let mut request = json!({ "vm": "web-1" });
+        request.as_object_mut().unwrap().extend(change.as_object().unwrap().clone());
+        let request: UpdateVm = serde_json::from_value(request).unwrap();
+        let task = dora.call::<vm::Update>(&request).await.unwrap().task;
+        all.wait_task(task).await;
+        let kept = all.vm("web-1").await;
+        assert_eq!((&kept.apart_from[..], &kept.together_with[..]), (apart, together), "{case}");
+        let seen = dora.call::<vm::Get>(&VmRef { vm: "web-1".into() }).await.unwrap();
+        assert_eq!((&seen.apart_from[..], &seen.together_with[..]), (told, &[][..]), "{case}");
+    }
     all.stop().await;
 }

@@ -237,7 +237,7 @@ pub struct UpdateVm {
     /// Replaces all of them.
     #[serde(default)]
     pub custom: Option<BTreeMap<String, String>>,
-    /// Replaces all of them; heeded when the VM is placed the next time.
+    /// Replaces all that the caller sees; heeded when the VM is placed the next time.
     #[serde(default)]
     pub apart_from: Option<Vec<Reference>>,
     /// As `apart_from`.
