@@ -127,15 +127,8 @@ pub async fn all(db: &Db) -> Result<Vec<BackupRecord>, StoreError> {
 
 /// The backups of one repository.
 pub async fn of_repository(db: &Db, repository: RepositoryId) -> Result<Vec<BackupRecord>, StoreError> {
-    let (mut found, mut after) = (Vec::new(), None);
-    loop {
-        let page = db.backups.page_under(&repository, after, 1000).await?;
-        found.extend(page.records.into_iter().map(|record| record.value));
-        match page.next {
-            Some(next) => after = Some(next),
-            None => return Ok(found),
-        }
-    }
+    let records = db.backups.all_under(&repository).await?;
+    Ok(records.into_iter().map(|record| record.value).collect())
 }
 
 /// A page of a VM's backups, newest first: when each was made, where it is, what it is called.

@@ -11,8 +11,6 @@ use crate::db::Db;
 use crate::model::SnapshotRecord;
 use crate::upkeep;
 
-/// Records read at a time.
-const PAGE: usize = 300;
 /// Says in the store that the index is there.
 const INDEXED: &str = "snapshots by vm";
 
@@ -33,19 +31,13 @@ pub fn delete_in(db: &Db, transaction: Transaction, snapshot: SnapshotId, vm: Vm
 
 /// The snapshots of a VM.
 pub async fn of_vm(db: &Db, vm: VmId) -> Result<Vec<Record<SnapshotId, SnapshotRecord>>, StoreError> {
-    let (mut found, mut after) = (Vec::new(), None);
-    loop {
-        let page = db.snapshots_by_vm.page_under(&vm, after, PAGE).await?;
-        for entry in page.records {
-            let (_, snapshot) = entry.key;
-            // One that went since the index was read is none.
-            found.extend(db.snapshots.get(&snapshot).await?);
-        }
-        match page.next {
-            Some(next) => after = Some(next),
-            None => return Ok(found),
-        }
+    let mut found = Vec::new();
+    for entry in db.snapshots_by_vm.all_under(&vm).await? {
+        let (_, snapshot) = entry.key;
+        // One that went since the index was read is none.
+        found.extend(db.snapshots.get(&snapshot).await?);
     }
+    Ok(found)
 }
 
 /// Makes the index for a store that was written before there was one.

@@ -226,7 +226,7 @@ impl Deps {
     pub(super) async fn drop_bases<S: Saga>(&self, ctx: &StepCtx<S>, vdi: VdiId) -> Result<(), StepError> {
         let db = &self.db;
         // One for each repository.
-        for base in db.bases.page_under(&vdi, None, usize::from(u8::MAX)).await?.records {
+        for base in db.bases.all_under(&vdi).await? {
             let gone = BaseRecord { backup: String::new(), ..base.value };
             let commit = db.bases.delete_in(Transaction::new(), &base.key);
             db.store.commit(db.old_snapshots.put_in(commit, &gone.snapshot, &gone)).await?;

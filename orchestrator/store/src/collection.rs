@@ -28,6 +28,8 @@ use crate::{
 
 /// Records decoded before others get the thread: half a millisecond's worth.
 const AT_ONCE: usize = 32;
+/// Records that are read at a time where all are wanted: what a page takes of memory while others read, too.
+const ALL_PAGE: usize = 1000;
 /// How often [`Collection::modify`] tries before it gives the conflict to the caller. With a group commit of a
 /// few milliseconds, 32 rounds are more than any honest contention on one record needs.
 const MODIFY_ATTEMPTS: usize = 32;
@@ -202,11 +204,11 @@ impl<K: StoreKey, V: Serialize + DeserializeOwned> Collection<K, V> {
         &self,
         decode: Decode<K, V, T>,
     ) -> Result<(Vec<Record<K, T>>, Revision), StoreError> {
-        let mut page = self.page_with(None, 1000, decode).await?;
+        let mut page = self.page_with(None, ALL_PAGE, decode).await?;
         let revision = page.revision;
         let mut records = std::mem::take(&mut page.records);
         while let Some(after) = page.next {
-            page = self.page_with(Some(after), 1000, decode).await?;
+            page = self.page_with(Some(after), ALL_PAGE, decode).await?;
             records.append(&mut page.records);
         }
         Ok((records, revision))
@@ -311,6 +313,19 @@ impl<A: StoreKey, B: StoreKey, V: Serialize + DeserializeOwned> Collection<(A, B
     ) -> Result<RecordPage<(A, B), V>, StoreError> {
         let request = ScanRequest::prefix(self.keyspace, pair_prefix(first), limit);
         self.page_of(ScanRequest { after, ..request }, Self::decode).await
+    }
+
+    /// All of them, for what has few.
+    pub async fn all_under(&self, first: &A) -> Result<Vec<Record<(A, B), V>>, StoreError> {
+        let (mut records, mut after) = (Vec::new(), None);
+        loop {
+            let mut page = self.page_under(first, after, ALL_PAGE).await?;
+            records.append(&mut page.records);
+            match page.next {
+                Some(next) => after = Some(next),
+                None => return Ok(records),
+            }
+        }
     }
 }
 

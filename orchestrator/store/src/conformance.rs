@@ -385,6 +385,14 @@ async fn typed(backend: &Backend) {
     let page = pairs.page_under(&"a".to_owned(), None, 10).await.unwrap();
     let keys: Vec<_> = page.records.into_iter().map(|record| record.key).collect();
     assert_eq!(keys, [("a".to_owned(), 1), ("a".to_owned(), 2)]);
+    let numbers: Vec<u64> = (0..2500).collect();
+    for some in numbers.chunks(100) {
+        let put =
+            |t, number: &u64| pairs.put_in(t, &("many".to_owned(), *number), &Old { name: String::new() });
+        pairs.store().commit(some.iter().fold(Transaction::new(), put)).await.unwrap();
+    }
+    let keys = pairs.all_under(&"many".to_owned()).await.unwrap().into_iter().map(|record| record.key.1);
+    assert!(keys.eq(numbers), "of several pages");
 }
 
 async fn undecodable(backend: &Backend) {

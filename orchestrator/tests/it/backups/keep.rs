@@ -3,13 +3,17 @@
 use std::path::PathBuf;
 
 use serde_json::json;
-use xenith_orchestrator_api::{backup, backup_job, repository};
+use xenith_common_ids::{RepositoryId, VdiId};
+use xenith_hypervisor_agent_sim::SimHypervisor;
+use xenith_orchestrator::model::BaseRecord;
+use xenith_orchestrator_api::{backup, backup_job, repository, vdi};
 use xenith_orchestrator_types::Reason;
 use xenith_orchestrator_types::backup::{BackupRef, RepositoryRef};
 use xenith_orchestrator_types::task::TaskStatus;
+use xenith_orchestrator_types::vdi::{CreateVdi, VdiRef};
 
 use super::{MIB, Scene, noise, write};
-use crate::harness::{api_error, until};
+use crate::harness::{Installation, api_error, until};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn rules_holds_and_a_fresh_catalogue() {
@@ -99,4 +103,31 @@ async fn hosts_of_a_sealed_repository_only_add() {
     assert_ne!(task.status, TaskStatus::Done, "{task:?}");
     assert!(task.message.clone().unwrap_or_default().contains("not sealed"), "{task:?}");
     scene.installation.stop().await;
+}
+
+/// Of more repositories than a page has.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn all_bases_of_a_disk_go_with_it() {
+    let all = Installation::with_host(SimHypervisor::builder()).await;
+    let data =
+        CreateVdi { name: "data".into(), size: (1 << 20).try_into().unwrap(), host: "xen1".into(), sr: None };
+    all.run::<vdi::Create>(&data).await;
+    let db = all.orchestrator.as_ref().unwrap().app.db.clone();
+    let disk = db.vdis.all().await.unwrap().0.remove(0);
+    for _ in 0..300 {
+        let base = BaseRecord {
+            snapshot: VdiId::new(),
+            sr: disk.value.sr,
+            host: disk.value.host,
+            backup: "b".into(),
+            disk_name: "data".into(),
+            doubted: false,
+        };
+        db.bases.insert(&(disk.key, RepositoryId::new()), &base).await.unwrap();
+    }
+    let task = all.run::<vdi::Delete>(&VdiRef { vdi: "data".into() }).await;
+    assert_eq!(task.status, TaskStatus::Done, "{:?}", task.message);
+    let (bases, old) = (db.bases.all().await.unwrap().0, db.old_snapshots.all().await.unwrap().0);
+    assert_eq!((bases.len(), old.len()), (0, 0));
+    all.stop().await;
 }
