@@ -275,6 +275,7 @@ fn perform(
         BackupCommand::Prune { access, vms, keep } => repository::prune(&access, &vms, keep),
         BackupCommand::Hold { access, backup, held: true } => repository::hold(&access, &backup),
         BackupCommand::Hold { access, backup, held: false } => repository::release(&access, &backup),
+        BackupCommand::LiftRestore { access, backup, vdi } => repository::lift_restore(&access, &backup, vdi),
         BackupCommand::Verify { access, deep, quick } => {
             let level = match (deep, quick) {
                 (true, _) => Level::Deep,

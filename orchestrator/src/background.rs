@@ -18,7 +18,7 @@ use xenith_common_tasks::TaskSet;
 use xenith_hypervisor_agent_types::Power;
 use xenith_orchestrator_types::event::Severity;
 
-use crate::app::App;
+use crate::app::{App, RestoreHolds};
 use crate::events::Happened;
 use crate::fleet::{FleetEvent, Link};
 
@@ -27,6 +27,9 @@ const ENDED_KEPT: Duration = Duration::from_secs(30 * 86_400);
 
 /// A VM that is started meanwhile may get what a host that has just joined lacks; it is told of with the next look.
 const CPU_LEVELS_EVERY: Duration = Duration::from_secs(5);
+
+/// A backup that is held some seconds more keeps its room for no longer than the grace of what is forgotten.
+const RESTORE_HOLDS_EVERY: Duration = Duration::from_secs(30);
 
 /// A thousand hosts that answer at once are one change to whoever looks.
 const NETWORKS_TOGETHER: Duration = Duration::from_millis(100);
@@ -76,6 +79,7 @@ pub fn start(app: &Arc<App>, tasks: &TaskSet) {
         }
     });
     start_orphan_finder(app, tasks);
+    start_hold_lifter(app, tasks);
     start_store_keeper(app, tasks);
     start_cpu_level_keeper(app, tasks);
     let (token, driven) = (tasks.token(), Arc::clone(app));
@@ -187,6 +191,25 @@ fn start_orphan_finder(app: &Arc<App>, tasks: &TaskSet) {
                 }
                 _ = hourly.tick() => orphans::look_at_records(&finder).await,
             }
+        }
+    });
+}
+
+fn start_hold_lifter(app: &Arc<App>, tasks: &TaskSet) {
+    let (token, lifter) = (tasks.token(), Arc::clone(app));
+    tasks.spawn("restore-hold-lifter", async move {
+        let mut now_and_then = interval(RESTORE_HOLDS_EVERY);
+        now_and_then.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut holds = RestoreHolds::default();
+        let lifting = async {
+            loop {
+                now_and_then.tick().await;
+                lifter.lift_restore_holds(&mut holds).await;
+            }
+        };
+        tokio::select! {
+            () = token.cancelled() => {}
+            () = lifting => {}
         }
     });
 }

@@ -1,6 +1,7 @@
 //! Repositories: opening, listing, forgetting, checking.
 
 use std::collections::HashMap;
+use std::fmt::Display;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
@@ -15,6 +16,7 @@ use xenith_backup::store::{
 };
 use xenith_backup::verify::Level;
 use xenith_backup::{BackupError, Repository, chunk::Chunking, hold as holds, repo::now_millis};
+use xenith_common_ids::VdiId;
 use xenith_hypervisor_agent_types::backup::{
     BackupDiskFacts, BackupFacts, BackupReply, KeepPolicy, RepositoryAccess, RepositoryKey, RepositoryPlace,
 };
@@ -228,6 +230,31 @@ pub(crate) fn lift(repo: &Repository, backup: &BackupId, holder: &str) {
     }
 }
 
+/// Who holds a backup while a disk of it is written into a VDI.
+pub(super) fn restorer(vdi: VdiId) -> String {
+    format!("restore-{vdi}")
+}
+
+/// Who holds a backup while a VDI is served from it.
+pub(crate) fn server(vdi: impl Display) -> String {
+    format!("instant-{vdi}")
+}
+
+/// Lifts the holds of restores into a VDI that nobody asks for any more. Those that are not there are no error.
+pub(super) fn lift_restore(
+    access: &RepositoryAccess,
+    backup: &str,
+    vdi: VdiId,
+) -> Result<BackupReply, Fault> {
+    let (repo, id) = (open(access)?, parse(backup)?);
+    lift_both(&repo, &id, vdi).map(|()| BackupReply::Held).map_err(|error| fault(&error))
+}
+
+fn lift_both(repo: &Repository, backup: &BackupId, vdi: VdiId) -> Result<(), BackupError> {
+    holds::lift_for(repo, backup, &restorer(vdi))?;
+    holds::lift_for(repo, backup, &server(vdi))
+}
+
 fn parse(backup: &str) -> Result<BackupId, Fault> {
     BackupId::parse(backup)
         .ok_or_else(|| Fault::new(FaultReason::Invalid, format_args!("{backup:?} is not the id of a backup")))
@@ -428,6 +455,21 @@ mod tests {
         // Between the rules' decision and the end of the marking.
         holds::place_for(&repo, &held, "restore-1").unwrap();
         assert_eq!(proposed(&repo, vec![old, held]).unwrap().plan.forget, [old]);
+    }
+
+    #[test]
+    fn what_a_restore_that_was_given_up_holds_is_lifted_and_nothing_else() {
+        let key = Credential::Passphrase("pass".to_owned());
+        let (store, ring) = (Arc::new(MemoryStore::new()), Keyring::create(Chunking::default()));
+        let repo = Repository::init(store, &ring, &key, KdfCost::CHEAP).unwrap();
+        let (mine, other, id) = (VdiId::new(), VdiId::new(), BackupId::new(1));
+        for holder in [restorer(mine), server(mine), restorer(other)] {
+            holds::place_for(&repo, &id, &holder).unwrap();
+        }
+        for again in [false, true] {
+            lift_both(&repo, &id, mine).unwrap();
+            assert_eq!(holds::holders(&repo, &id).unwrap(), [restorer(other)], "again: {again}");
+        }
     }
 
     #[test]

@@ -14,7 +14,7 @@ use xenith_common_ids::VdiId;
 use xenith_hypervisor_agent_types::backup::{BackupReply, RepositoryAccess};
 use xenith_hypervisor_agent_types::{Fault, FaultReason};
 
-use super::repository::{ensure_stays, lift, open};
+use super::repository::{ensure_stays, lift, open, restorer};
 use super::{Running, fault};
 use crate::disk::Storage;
 
@@ -26,7 +26,7 @@ pub(super) fn restore(
     running: &Running,
 ) -> Result<BackupReply, Fault> {
     let repo = open(access)?;
-    let opened = open_held(&repo, (backup, disk), format!("restore-{vdi}"));
+    let opened = open_held(&repo, (backup, disk), restorer(vdi));
     let (disk, held) = opened.map_err(|error| fault(&error))?;
     running.restore_total.store(disk.size(), Ordering::Relaxed);
     let restored = storage.open_sink(vdi).and_then(|sink| write_whole(&disk, (vdi, &*sink), running));
@@ -39,7 +39,10 @@ pub(super) fn restore(
 }
 
 /// A hold on a backup for as long as it is read: what the disk held before is gone, so that what it is to hold must not go
-/// before it is there. Dropped without being lifted it stays, as after a kill.
+/// before it is there. Dropped without being lifted it stays, as after a kill: the same restore asked for again lifts it, and
+/// where its task asks no more the orchestrator does ([`BackupCommand::LiftRestore`]).
+///
+/// [`BackupCommand::LiftRestore`]: xenith_hypervisor_agent_types::backup::BackupCommand::LiftRestore
 struct Held {
     repo: Repository,
     backup: BackupId,

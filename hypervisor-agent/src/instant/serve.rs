@@ -132,7 +132,7 @@ fn bind(order: &Order, name: &str) -> Result<UnixListener, Fault> {
 fn open(order: &Order, lock: File) -> Result<Serving, Fault> {
     let repo = repository::open(&order.access)?;
     let name = order.folder.file_name().unwrap_or_default().to_string_lossy();
-    let holder = format!("instant-{name}");
+    let holder = repository::server(&name);
     let map = order.folder.join(MAP);
     let begun = map.exists();
     let (backup, record) =

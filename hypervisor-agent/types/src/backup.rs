@@ -158,6 +158,12 @@ pub enum BackupCommand {
         backup: String,
         held: bool,
     },
+    /// Lifts what a restore into a VDI holds of a backup: its task is over, and asks for it no more.
+    LiftRestore {
+        access: RepositoryAccess,
+        backup: String,
+        vdi: VdiId,
+    },
     Verify {
         access: RepositoryAccess,
         deep: bool,

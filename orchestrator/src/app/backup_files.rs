@@ -15,7 +15,7 @@ use xenith_orchestrator_types::{ApiError, Permission, Reason};
 
 use super::App;
 use crate::errors::store_error;
-use crate::model::{BackupRecord, SEALED_ACCESS};
+use crate::model::{BackupRecord, RepositoryRecord, SEALED_ACCESS};
 
 /// What a host's refusal is to whoever asked.
 fn answer_of(error: &AgentClientError) -> ApiError {
@@ -57,14 +57,22 @@ impl App {
         let disk = only_disk(record, disk)?;
         let found = self.db.repositories.get(&record.repository).await.map_err(|e| store_error(&e))?;
         let found = found.ok_or_else(|| ApiError::not_found("repository", &record.repository.to_string()))?;
-        let sealed = &found.value.sealed_access;
-        let plain = self.vault.unseal(SEALED_ACCESS, sealed).map_err(ApiError::internal)?;
-        let access: RepositoryAccess = serde_json::from_slice(&plain).map_err(ApiError::internal)?;
+        let access = self.access_to(&found.value)?;
         let host = self.any_host(found.value.host)?;
         Ok((DiskOf { access, backup: record.facts.id.clone(), disk }, host))
     }
 
-    async fn tell_host(&self, host: HostId, command: BackupCommand) -> Result<BackupReply, ApiError> {
+    /// A repository's place and key, unsealed for one command.
+    pub(super) fn access_to(&self, record: &RepositoryRecord) -> Result<RepositoryAccess, ApiError> {
+        let plain = self.vault.unseal(SEALED_ACCESS, &record.sealed_access).map_err(ApiError::internal)?;
+        serde_json::from_slice(&plain).map_err(ApiError::internal)
+    }
+
+    pub(super) async fn tell_host(
+        &self,
+        host: HostId,
+        command: BackupCommand,
+    ) -> Result<BackupReply, ApiError> {
         let client = self.fleet.client(host).ok_or_else(|| {
             ApiError::new(Reason::HostUnreachable, "the host that reads the repository was removed")
         })?;

@@ -385,7 +385,7 @@ async fn stale_records(app: &App) -> Result<Findings, StoreError> {
 }
 
 /// The ids that any saga which is not over speaks of.
-async fn worked_on(app: &App) -> Result<HashSet<String>, SagaError> {
+pub(crate) async fn worked_on(app: &App) -> Result<HashSet<String>, SagaError> {
     let (mut ids, mut after) = (HashSet::new(), None);
     loop {
         let (page, next) = app.engine.active(after, 500).await?;

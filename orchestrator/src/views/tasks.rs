@@ -241,7 +241,17 @@ impl TaskList {
     /// Those that were left as they are, the newest thousand.
     #[must_use]
     pub fn abandoned(&self) -> Vec<SagaId> {
-        let filter = filter::parse(Tasks::SCHEMA, "status:abandoned").unwrap_or(Filter::All);
+        self.newest("status:abandoned")
+    }
+
+    /// Restores and proofs that were rolled back or left as they are, the newest thousand.
+    #[must_use]
+    pub fn restores_given_up(&self) -> Vec<SagaId> {
+        self.newest("method:backup.restore,backup.prove status:rolled-back,abandoned")
+    }
+
+    fn newest(&self, text: &str) -> Vec<SagaId> {
+        let Ok(filter) = filter::parse(Tasks::SCHEMA, text) else { return Vec::new() };
         let page = self.rows.page(&PageRequest::first(filter, Scope::everything(), SLACK));
         page.map_or_else(|_| Vec::new(), |page| page.rows.iter().map(|row| SagaId::from(row.id)).collect())
     }

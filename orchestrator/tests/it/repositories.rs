@@ -9,7 +9,7 @@ use xenith_orchestrator_types::task::TaskStatus;
 use crate::backups::{MIB, Scene, noise, write};
 
 /// The largest file in a folder and those below it.
-fn largest(folder: &Path) -> PathBuf {
+pub fn largest(folder: &Path) -> PathBuf {
     let mut folders = vec![folder.to_owned()];
     let mut found: Option<(u64, PathBuf)> = None;
     while let Some(folder) = folders.pop() {

@@ -1,8 +1,13 @@
 //! Restores: a new VM, in place, from nothing but the backup, at once while the data comes, and into another pool.
 
+use std::sync::Arc;
+
 use serde_json::json;
+use xenith_common_ids::SagaId;
 use xenith_hypervisor_agent_sim::SimHypervisor;
 use xenith_hypervisor_agent_types::Power;
+use xenith_orchestrator::app::RestoreHolds;
+use xenith_orchestrator::sagas::backup_restore::Params;
 use xenith_orchestrator_api::{backup, network, pool, sr, task, vm};
 use xenith_orchestrator_types::Reason;
 use xenith_orchestrator_types::task::{TaskRef, TaskStatus};
@@ -10,6 +15,7 @@ use xenith_orchestrator_types::vm::VmRef;
 
 use super::{MIB, Scene, noise, write};
 use crate::harness::{api_error, until};
+use crate::repositories::largest;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_vm_is_backed_up_twice_and_comes_back() {
@@ -173,5 +179,38 @@ async fn a_backup_comes_back_in_another_pool() {
     let alone = json!({ "target": { "kind": "new_vm", "name": "web-3" }, "networks": { was: "" } });
     scene.done::<backup::Restore>(wish(alone)).await;
     assert_eq!(scene.spec("web-3").await.nics, []);
+    scene.installation.stop().await;
+}
+
+/// As after a kill of its host, when the task was over before the host was back.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_a_restore_that_was_given_up_held_is_let_go() {
+    let scene = Scene::new(4).await;
+    let image = scene.image("web-1").await;
+    write(&image, 0, &noise(1, 2 * MIB));
+    scene.run().await;
+    let (repository, backup) = (scene.folder("repository"), scene.backups().await[0].id.clone());
+    let pack = largest(&repository.join("packs"));
+    let byte = std::fs::read(&pack).unwrap()[5000];
+    write(&pack, 5000, &[byte ^ 1]);
+    let wish = json!({ "backup": backup, "target": { "kind": "new_vm", "name": "web-2" } });
+    let task = scene.installation.run::<backup::Restore>(&serde_json::from_value(wish).unwrap()).await;
+    assert_eq!(task.status, TaskStatus::RolledBack, "{:?}", task.message);
+
+    let app = Arc::clone(&scene.installation.orchestrator.as_ref().unwrap().app);
+    let saga = app.engine.get(SagaId::from(task.id)).await.unwrap();
+    let params: Params = serde_json::from_value(saga.params).unwrap();
+    let held = |holder: String| {
+        let hold = repository.join("holds").join(format!("{backup}.{holder}"));
+        std::fs::create_dir_all(hold.parent().unwrap()).unwrap();
+        std::fs::write(&hold, b"held\n").unwrap();
+        hold
+    };
+    let own = held(format!("restore-{}", params.disks[0].1));
+    let of_another = held(format!("restore-{}", params.repository));
+    app.tasks.caught_up().await;
+    app.lift_restore_holds(&mut RestoreHolds::default()).await;
+    assert!(!own.exists() && of_another.exists());
+    drop(app);
     scene.installation.stop().await;
 }
