@@ -18,7 +18,7 @@ use serde_json::{Map, Value};
 use time::OffsetDateTime;
 use tokio::sync::Mutex;
 use xenith_common_ids::AuditId;
-use xenith_common_text::counted;
+use xenith_common_text::{counted, without_credentials};
 use xenith_orchestrator_api::Caller;
 use xenith_orchestrator_store::{StoreError, Transaction};
 use xenith_orchestrator_types::ApiError;
@@ -27,7 +27,7 @@ use xenith_orchestrator_types::audit::{AuditPhase, AuditRecord, AuditVerified};
 use crate::db::Db;
 use crate::errors::store_error;
 
-/// Parameters that are never written down. What cloud-init is told sets passwords, and the address of a webhook is often
+/// Parameters that are never written down; of others that are URLs, what opens them is not. What cloud-init is told sets passwords, and the address of a webhook is often
 /// all that it takes to write there.
 const SECRETS: [&str; 13] = [
     "password",
@@ -116,6 +116,7 @@ fn without_secrets(params: &Value) -> Value {
         ),
         Value::Array(items) => Value::Array(items.iter().take(100).map(without_secrets).collect()),
         Value::String(text) if text.len() > 2000 => Value::from(format!("({} bytes)", text.len())),
+        Value::String(text) => Value::from(&*without_credentials(text)),
         other => other.clone(),
     }
 }
@@ -191,6 +192,8 @@ impl Audit {
         let mut end = Head { next: head.next, hash: head.hash.clone() };
         for record in records {
             let mut record = AuditRecord { sequence: end.next, previous: end.hash, ..record.clone() };
+            // An error may name a URL as it was given.
+            record.outcome = record.outcome.map(|text| without_credentials(&text).into_owned());
             record.hash = hash(&record);
             commit = self.db.audit.insert_in(commit, &record.sequence, &record);
             if record.phase == AuditPhase::Asked {
@@ -405,6 +408,28 @@ mod tests {
             let kept = without_secrets(&params).to_string();
             assert!(!kept.contains(secret) && kept.contains("(not logged)"), "{kept}");
         }
+    }
+
+    #[tokio::test]
+    async fn of_urls_what_opens_them_is_not_written_down() {
+        let db = Db::over(Arc::new(MemoryStore::new(&crate::db::schema())));
+        let audit = Audit::open(db.clone()).await.unwrap();
+        let nobody = Caller::anonymous(None);
+        for (url, told) in [
+            ("https://ann:hunter2@mirror/debian.qcow2", "https://(hidden)@mirror/debian.qcow2"),
+            ("https://s3/images/a?X-Amz-Signature=hunter2", "https://s3/images/a?(hidden)"),
+        ] {
+            let params = json!({ "name": "web", "what": { "image": [{ "url": url }] } });
+            let of = audit.ask(&nobody, "vdi.import", &params).await.unwrap();
+            let failed = Err(ApiError::invalid("url", format_args!("the server answers 404 for {url}")));
+            audit.complete(&nobody, "vdi.import", of, &failed).await;
+            let (asked, ended) = (db.audit.get(&of).await.unwrap(), db.audit.get(&(of + 1)).await.unwrap());
+            for record in [asked, ended] {
+                let kept = serde_json::to_string(&record.unwrap().value).unwrap();
+                assert!(kept.contains(told) && !kept.contains("hunter2"), "{kept}");
+            }
+        }
+        assert_eq!(audit.verify().await.unwrap().broken_at, None);
     }
 
     #[test]

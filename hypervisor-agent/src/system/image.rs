@@ -8,6 +8,7 @@ use std::path::Path;
 
 use minisign_verify::{PublicKey, Signature};
 use serde::Deserialize;
+use xenith_common_text::without_credentials;
 use xenith_hypervisor_agent_types::{Fault, FaultReason};
 
 use crate::disk::download::{self, Remote};
@@ -60,7 +61,7 @@ pub(super) fn fetch(url: &str, folder: &Path, key: &str, progress: &Progress) ->
 }
 
 fn verified(url: &str, text: &[u8], signature: &[u8], key: &str) -> Result<Description, Fault> {
-    let key = key.trim();
+    let (key, url) = (key.trim(), without_credentials(url));
     let verify = || -> Result<(), minisign_verify::Error> {
         let key = PublicKey::from_base64(key)?;
         let signature = Signature::decode(&String::from_utf8_lossy(signature))?;

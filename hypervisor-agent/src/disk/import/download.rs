@@ -5,6 +5,7 @@
 //! server that names no version is asked for the whole again, unless a digest tells in the end. Zeros are left out as holes,
 //! so that an image which becomes a VDI as it is takes no more room than what it holds.
 
+use std::borrow::Cow;
 use std::fs::{File, OpenOptions};
 use std::io::{self, Read, Seek, SeekFrom};
 use std::os::unix::fs::FileExt;
@@ -15,6 +16,7 @@ use reqwest::StatusCode;
 use reqwest::blocking::{Client, Response};
 use sha2::{Digest, Sha256};
 use xenith_common_block::{Behind, flushing, is_zero};
+use xenith_common_text::without_credentials;
 use xenith_hypervisor_agent_storage::is_full;
 use xenith_hypervisor_agent_types::{Fault, FaultReason};
 
@@ -30,6 +32,13 @@ pub struct Remote<'a> {
     pub most: u64,
 }
 
+impl Remote<'_> {
+    /// As errors name it, which are kept with tasks and in logs.
+    fn shown(&self) -> Cow<'_, str> {
+        without_credentials(self.url)
+    }
+}
+
 const STEP: usize = 256 * 1024;
 /// A server that says nothing for so long is given up; the next try goes on there.
 const SILENCE: Duration = Duration::from_secs(60);
@@ -41,7 +50,8 @@ fn unreachable(remote: &Remote<'_>, error: &dyn std::error::Error) -> Fault {
         text = inner.to_string();
         cause = inner.source();
     }
-    Fault::new(FaultReason::NotReady, format_args!("{} cannot be downloaded: {text}", remote.url))
+    let text = without_credentials(&text);
+    Fault::new(FaultReason::NotReady, format_args!("{} cannot be downloaded: {text}", remote.shown()))
 }
 
 fn on_disk(path: &Path, error: &io::Error) -> Fault {
@@ -65,11 +75,11 @@ fn client() -> Result<Client, Fault> {
 }
 
 fn refused(remote: &Remote<'_>, status: StatusCode) -> Fault {
-    Fault::invalid("url", format_args!("the server answers {status} for {}", remote.url))
+    Fault::invalid("url", format_args!("the server answers {status} for {}", remote.shown()))
 }
 
 fn too_large(remote: &Remote<'_>) -> Fault {
-    Fault::invalid("url", format_args!("{} is larger than {} bytes", remote.url, remote.most))
+    Fault::invalid("url", format_args!("{} is larger than {} bytes", remote.shown(), remote.most))
 }
 
 /// A file that is small enough for memory.
@@ -102,7 +112,7 @@ pub fn download(remote: &Remote<'_>, path: &Path, progress: &Progress) -> Result
             if whole_length(&response).is_some_and(|length| length != from) {
                 forget(path);
                 let message =
-                    format_args!("{} was changed while it was downloaded; it is begun anew", remote.url);
+                    format!("{} was changed while it was downloaded; it is begun anew", remote.shown());
                 return Err(Fault::new(FaultReason::NotReady, message));
             }
             // It was whole already.
@@ -200,7 +210,7 @@ fn receive(
         progress.set(*at, total);
     }
     if total != 0 && *at != total {
-        let message = format_args!("{} ended after {at} of {total} bytes", remote.url);
+        let message = format!("{} ended after {at} of {total} bytes", remote.shown());
         return Err(Fault::new(FaultReason::NotReady, message));
     }
     Ok(())
@@ -226,4 +236,22 @@ fn verify(remote: &Remote<'_>, file: &mut File, path: &Path) -> Result<(), Fault
     // Not taken up: it would never be right.
     forget(path);
     Err(Fault::invalid("sha256", format_args!("the file that was downloaded has {found}")))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_error_tells_what_opens_the_address() {
+        let url = "https://ann:hunter2@mirror/a.qcow2?sig=hunter2";
+        let remote = Remote { url, sha256: "", most: 1 };
+        let broken = io::Error::other(url);
+        for fault in
+            [refused(&remote, StatusCode::FORBIDDEN), too_large(&remote), unreachable(&remote, &broken)]
+        {
+            let told = fault.to_string();
+            assert!(told.contains("@mirror/a.qcow2?(hidden)") && !told.contains("hunter2"), "{told}");
+        }
+    }
 }
