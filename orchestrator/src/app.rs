@@ -152,7 +152,8 @@ pub struct App {
     /// security groups, templates, fragments, backup jobs; or a power control, which is one host's. And while a pool is
     /// deleted, with what is in it.
     pub name_changes: tokio::sync::Mutex<()>,
-    /// Held while a user may lose what they are: of two admins who end each other at the same moment, one stays.
+    /// Held while a user may lose what they are: of two admins who end each other at the same moment, one stays. And while
+    /// one gets a token: of two at the same moment both count.
     pub user_changes: tokio::sync::Mutex<()>,
     pub metering: Arc<Metering>,
     pub networking: Arc<Networking>,

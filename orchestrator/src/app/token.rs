@@ -20,6 +20,28 @@ use crate::errors::store_error;
 use crate::model::TokenRecord;
 
 const LONGEST_DAYS: u16 = 366;
+/// Tokens of one user that are good at a time. Far more than anybody looks after; without a bound one who may do next to
+/// nothing fills the store, and makes every list of tokens long.
+const MOST_PER_USER: usize = 100;
+
+/// Refuses one more for who has as many as there may be. Those that have expired are nobody's any more.
+fn has_room<'a>(
+    tokens: impl IntoIterator<Item = &'a Token>,
+    user: UserId,
+    now: OffsetDateTime,
+) -> Result<(), ApiError> {
+    let good = tokens.into_iter().filter(|token| token.user == user && token.expires > now).count();
+    if good < MOST_PER_USER {
+        return Ok(());
+    }
+    Err(ApiError::new(
+        Reason::WrongState,
+        format_args!(
+            "you have {good} API tokens, and nobody may have more than {MOST_PER_USER}; revoke those that are not used \
+             (`xenith token list`, `xenith token revoke`), or wait until one has expired"
+        ),
+    ))
+}
 
 #[async_trait]
 impl TokenApi for App {
@@ -59,6 +81,9 @@ impl TokenApi for App {
         }
         let id = TokenId::new();
         let now = OffsetDateTime::now_utc();
+        let _alone = self.user_changes.lock().await;
+        let (tokens, _) = self.db.tokens.all().await.map_err(|error| store_error(&error))?;
+        has_room(tokens.iter().map(|record| &record.value.token), user, now)?;
         let token = Token {
             id,
             user,
@@ -90,5 +115,38 @@ impl TokenApi for App {
         let delete = self.db.tokens.delete_in(Transaction::new(), &record.key);
         self.db.store.commit(delete).await.map_err(|error| store_error(&error))?;
         Ok(Empty {})
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_user_has_so_many_that_are_good_and_no_more() {
+        let (now, day) = (OffsetDateTime::UNIX_EPOCH, Duration::from_secs(86_400));
+        let (mine, other) = (UserId::new(), UserId::new());
+        let token = |user, expires| Token {
+            id: TokenId::new(),
+            user,
+            name: "ci".into(),
+            bindings: vec![],
+            created: now - day,
+            expires,
+        };
+        for (case, good, expired, others, room) in [
+            ("none", 0, 0, 0, true),
+            ("one less", MOST_PER_USER - 1, 0, 0, true),
+            ("as many as there may be", MOST_PER_USER, 0, 0, false),
+            ("expired ones", MOST_PER_USER - 1, 50, 0, true),
+            ("others'", 0, 0, 2 * MOST_PER_USER, true),
+        ] {
+            let mut tokens: Vec<Token> = (0..good).map(|_| token(mine, now + day)).collect();
+            tokens.extend((0..expired).map(|_| token(mine, now)));
+            tokens.extend((0..others).map(|_| token(other, now + day)));
+            let told = has_room(&tokens, mine, now);
+            assert_eq!(told.is_ok(), room, "{case}");
+            assert!(told.err().is_none_or(|error| error.message.contains("revoke")), "{case}");
+        }
     }
 }
