@@ -47,6 +47,8 @@ pub enum Cause {
     Facts(#[from] FactsError),
     #[error("{0}; nothing was written to it. Begin anew, and look at the list of disks")]
     OtherDisk(String),
+    #[error("the plan unpacks an image, and there is none")]
+    NoImage,
     #[error("another installation or upgrade is being written on this machine; wait until it is over")]
     Busy,
 }
@@ -72,18 +74,25 @@ fn failed(step: &str, target: &str) -> impl FnOnce(Cause) -> ApplyError + use<> 
 /// Does it, unless somebody else does.
 pub fn apply(plan: &Plan, image: &Image, watch: &mut dyn Watch) -> Result<(), ApplyError> {
     let _alone = alone(Path::new(LOCK)).map_err(failed("the beginning", "this machine"))?;
-    carry_out(plan, image, watch)
+    carry_out(plan, Some(image), watch)
+}
+
+/// The same for a plan that unpacks nothing.
+pub fn apply_without_image(plan: &Plan, watch: &mut dyn Watch) -> Result<(), ApplyError> {
+    let _alone = alone(Path::new(LOCK)).map_err(failed("the beginning", "this machine"))?;
+    carry_out(plan, None, watch)
 }
 
 /// `image` is compared with its hash first, and read again when the plan unpacks it.
-fn carry_out(plan: &Plan, image: &Image, watch: &mut dyn Watch) -> Result<(), ApplyError> {
+fn carry_out(plan: &Plan, image: Option<&Image>, watch: &mut dyn Watch) -> Result<(), ApplyError> {
     let log = open_log();
     let mut work = Work { image, verified: None, watch, log };
     let of = plan.steps.len();
     let mut actions = plan.steps.iter().flat_map(|step| &step.actions);
     if actions.any(|action| matches!(action, Action::Unpack { .. })) {
         work.note("== check the image");
-        let verified = work.verify().map_err(failed("check the image", &image.squashfs.to_string_lossy()));
+        let name = image.map(|image| image.squashfs.to_string_lossy()).unwrap_or_default();
+        let verified = work.verify().map_err(failed("check the image", &name));
         work.verified = Some(verified.inspect_err(|error| work.note(&format!("FAILED {error}")))?);
     }
     for (index, step) in plan.steps.iter().enumerate() {
@@ -120,7 +129,7 @@ fn open_log() -> Option<File> {
 }
 
 struct Work<'a> {
-    image: &'a Image,
+    image: Option<&'a Image>,
     verified: Option<Verified>,
     watch: &'a mut dyn Watch,
     log: Option<File>,
@@ -225,7 +234,8 @@ impl Work<'_> {
     }
 
     fn verify(&mut self) -> Result<Verified, Cause> {
-        let total = self.image.description.bytes.max(1);
+        let image = self.image.ok_or(Cause::NoImage)?;
+        let total = image.description.bytes.max(1);
         let watch = &mut *self.watch;
         let mut told = 0;
         let progress = |bytes| {
@@ -235,7 +245,7 @@ impl Work<'_> {
                 watch.percent("checking the image", percent);
             }
         };
-        self.image.clone().verify(progress).map_err(Cause::Image)
+        image.clone().verify(progress).map_err(Cause::Image)
     }
 
     fn unpack(&mut self, to: &str) -> Result<(), Cause> {
@@ -404,7 +414,7 @@ mod tests {
         ];
         let mut seen = Seen::default();
         for _ in 0..2 {
-            carry_out(&plan(actions.clone()), &image(), &mut seen).unwrap();
+            carry_out(&plan(actions.clone()), None, &mut seen).unwrap();
         }
         assert_eq!(seen.0, ["1/1 try", "1/1 try"]);
         assert_eq!(fs::read(dir.path().join("a/link")).unwrap(), b"one");
@@ -418,7 +428,7 @@ mod tests {
         let args = ["-c", "echo no room >&2; exit 5"].map(str::to_owned).to_vec();
         let error = carry_out(
             &plan(vec![Action::Run { program: "sh", args, stdin: String::new() }]),
-            &image(),
+            None,
             &mut Seen::default(),
         )
         .unwrap_err()
@@ -426,9 +436,12 @@ mod tests {
         for part in ["try failed on /dev/sdx", "exit status: 5", "no room"] {
             assert!(error.contains(part), "{error}");
         }
-        let error =
-            carry_out(&plan(vec![Action::Unpack { to: "/tmp".into() }]), &image(), &mut Seen::default())
-                .unwrap_err();
+        let error = carry_out(
+            &plan(vec![Action::Unpack { to: "/tmp".into() }]),
+            Some(&image()),
+            &mut Seen::default(),
+        )
+        .unwrap_err();
         assert!(error.to_string().contains("/nonexistent"), "{error}");
     }
 
@@ -443,7 +456,7 @@ mod tests {
         let mut image = image();
         image.squashfs = dir.path().join("damaged.squashfs");
         fs::write(&image.squashfs, b"not what was signed").unwrap();
-        let error = carry_out(&plan(actions), &image, &mut Seen::default()).unwrap_err();
+        let error = carry_out(&plan(actions), Some(&image), &mut Seen::default()).unwrap_err();
         assert!(error.to_string().contains("damaged"), "{error}");
         assert!(!Path::new(&path).exists());
     }

@@ -7,8 +7,8 @@ use std::process::{Command as Process, ExitCode};
 use clap::{Parser, Subcommand};
 use xenith_hypervisor_agent_types::system::SystemSlot;
 use xenith_installer::answers::{After, Answers};
-use xenith_installer::apply::Watch;
-use xenith_installer::boot_state::ESP;
+use xenith_installer::apply::{Watch, apply, apply_without_image};
+use xenith_installer::boot_state::{ESP, Record};
 use xenith_installer::disks::{self, Disk};
 use xenith_installer::facts::Facts;
 use xenith_installer::image::Image;
@@ -275,9 +275,65 @@ fn system() -> Result<(), String> {
 
 fn start_slot(slot: &str) -> Result<(), String> {
     let slot: SystemSlot = slot.parse()?;
-    let (_, running) = upgrade::here().map_err(|error| error.to_string())?;
+    let (record, running) = upgrade::here().map_err(|error| error.to_string())?;
+    let goes_over = slot != running;
+    if goes_over && upgrade::is_waiting() {
+        carry_again(&record, running)?;
+    }
     upgrade::next_start(running, slot, Path::new(ESP)).map_err(|error| error.to_string())?;
-    if slot == running { Ok(()) } else { start_again() }
+    if !goes_over {
+        return Ok(());
+    }
+    if let Err(error) = upgrade::forget_waiting() {
+        // At worst a system that was tried before gets the settings of this one, which is the host's.
+        println!("it cannot be noted that the other system is started: {error}");
+    }
+    start_again()
+}
+
+/// What was changed here since the other slot was filled goes into it, too.
+fn carry_again(record: &Record, running: SystemSlot) -> Result<(), String> {
+    no_network_on_trial()?;
+    let here = Here::read(running)?;
+    let plan = upgrade::carry_again(record, running, &here.settings(), &here.other);
+    let mut console = Console;
+    let mut watch = Lines { terminal: &mut console, last: 0 };
+    apply_without_image(&plan, &mut watch).map_err(|error| error.to_string())
+}
+
+fn no_network_on_trial() -> Result<(), String> {
+    if console::network_on_trial() {
+        return Err("the orchestrator is trying another network on this host, which the new system would keep whatever becomes \
+                    of it; try again when that is over"
+            .to_owned());
+    }
+    Ok(())
+}
+
+/// What an upgrade has to know of the running system.
+struct Here {
+    fstab: String,
+    shadow: String,
+    address: Option<String>,
+    /// The device of the slot that does not run.
+    other: String,
+}
+
+impl Here {
+    fn read(running: SystemSlot) -> Result<Self, String> {
+        let read =
+            |path: &str| fs::read_to_string(path).map_err(|error| format!("cannot read {path}: {error}"));
+        Ok(Self {
+            fstab: read("/etc/fstab")?,
+            shadow: read("/etc/shadow")?,
+            address: live::address_of(BRIDGE),
+            other: upgrade::other(Path::new("/"), running.other()).map_err(|error| error.to_string())?,
+        })
+    }
+
+    fn settings(&self) -> upgrade::Old<'_> {
+        upgrade::Old { root: "/", fstab: &self.fstab, shadow: &self.shadow, address: self.address.as_deref() }
+    }
 }
 
 fn upgrade(folder: &Path, key: Option<String>, age: Age, mode: Mode) -> Result<(), String> {
@@ -306,28 +362,24 @@ fn fill(folder: &Path, key: Option<String>, age: Age, mode: Mode) -> Result<Syst
         upgrade::ensure_not_older(&image.description, &running)?;
     }
     let (record, running) = upgrade::here().map_err(|error| error.to_string())?;
-    let read = |path: &str| fs::read_to_string(path).map_err(|error| format!("cannot read {path}: {error}"));
-    let (fstab, shadow) = (read("/etc/fstab")?, read("/etc/shadow")?);
-    let address = live::address_of(BRIDGE);
-    let from = upgrade::Old { root: "/", fstab: &fstab, shadow: &shadow, address: address.as_deref() };
-    let partition = upgrade::other(Path::new("/"), running.other()).map_err(|error| error.to_string())?;
-    let plan = upgrade::plan(&record, running, &from, (&partition, &image.description.version));
+    let here = Here::read(running)?;
+    let plan = upgrade::plan(&record, running, &here.settings(), (&here.other, &image.description.version));
     for line in &plan.summary {
         println!("{line}");
     }
     if mode == Mode::PlanOnly {
         return Ok(running);
     }
-    if console::network_on_trial() {
-        return Err("the orchestrator is trying another network on this host, which the new system would keep whatever becomes \
-                    of it; try again when that is over"
-            .to_owned());
-    }
+    no_network_on_trial()?;
     upgrade::give_up_other(&record, running, Path::new(ESP), &mut |line| println!("{line}"))
         .map_err(|error| error.to_string())?;
+    let unnoted =
+        |error: std::io::Error| format!("it cannot be noted whether the other system waits: {error}");
+    upgrade::forget_waiting().map_err(unnoted)?;
     let mut console = Console;
     let mut watch = Lines { terminal: &mut console, last: 0 };
-    xenith_installer::apply::apply(&plan, &image, &mut watch).map_err(|error| error.to_string())?;
+    apply(&plan, &image, &mut watch).map_err(|error| error.to_string())?;
+    upgrade::note_waiting().map_err(unnoted)?;
     watch.percent("ready", 100);
     Ok(running)
 }

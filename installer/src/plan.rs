@@ -282,7 +282,7 @@ pub fn make(answers: &Answers, facts: &Facts, chosen: &Chosen, version: &str) ->
     Ok(Plan { summary, steps, after: answers.target.after })
 }
 
-fn run(program: &'static str, args: &[&str]) -> Action {
+pub(crate) fn run(program: &'static str, args: &[&str]) -> Action {
     Action::Run { program, args: args.iter().map(|arg| (*arg).to_owned()).collect(), stdin: String::new() }
 }
 

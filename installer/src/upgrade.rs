@@ -5,8 +5,10 @@
 //! ```
 //!
 //! Until the last step the running system is the one that starts next, whatever happens. After it the new one is
-//! started once ([`crate::boot_state`]). The state partition and the SR belong to neither slot and are not touched.
+//! started once ([`crate::boot_state`]). Where that is ordered later the settings are carried over once more
+//! ([`carry_again`]). The state partition and the SR belong to neither slot and are not touched.
 
+mod settings;
 mod slots;
 
 use std::fs;
@@ -21,24 +23,15 @@ use crate::answers::After;
 use crate::boot_state::{Boot, BootState, BootStateError, ESP, RECORD, Record, Trial, Used};
 use crate::image::Description;
 use crate::mirror;
-use crate::plan::{Action, BRIDGE, Plan, Step, TARGET, slot_menu};
+use crate::plan::{Action, BRIDGE, Plan, TARGET, run};
 
+use self::settings::{HAD_ADDRESS, settings, step, written_out};
+pub use self::settings::{carry_again, forget_waiting, is_waiting, note_waiting};
 pub use self::slots::{SlotError, other};
 
 /// Under emulation dom0's services take minutes; a host that is not up after ten is not coming.
 const HEALTH_LIMIT: Duration = Duration::from_secs(600);
 const HEALTH_POLL: Duration = Duration::from_secs(5);
-/// Files of this host that the new system takes over, as shell patterns below `/`. The table of file systems and root's
-/// password are not copied but made.
-const CARRIED: &str = "etc/machine-id etc/hostname etc/hosts etc/timezone etc/localtime etc/ssh/ssh_host_* etc/xenith \
-    etc/systemd/network etc/systemd/timesyncd.conf.d etc/mdadm/mdadm.conf root/.ssh \
-    etc/systemd/system/multi-user.target.wants/xenith-orchestrator.service";
-
-/// Among them, and in every system that was installed.
-const RECORDED: &str = "etc/xenith/installed.toml";
-
-/// In a system that came by an upgrade from one that could be reached: the address of that one.
-const HAD_ADDRESS: &str = "/boot/xenith-had-address";
 
 /// Until the next start: the running system was found good. The disk with the boot menu may be lost after that.
 const FOUND_GOOD: &str = "/run/xenith/found-good";
@@ -63,46 +56,9 @@ pub fn plan(
     from: &Old<'_>,
     (partition, version): (&str, &str),
 ) -> Plan {
-    let Old { root, fstab, shadow, address } = from;
     let slot = running.other();
-    let (old, new) = (&record.slots[running.index()], &record.slots[slot.index()]);
-    let step = |title: &str, target: &str, actions| Step {
-        title: title.to_owned(),
-        target: target.to_owned(),
-        actions,
-    };
-    let run = |program, args: &[&str]| Action::Run {
-        program,
-        args: args.iter().map(|arg| (*arg).to_owned()).collect(),
-        stdin: String::new(),
-    };
+    let new = &record.slots[slot.index()];
     let label = format!("xenith-{}", slot.as_str());
-    let mut settings = vec![
-        run("sh", &["-c", &carry(root)]),
-        Action::Write {
-            path: format!("{TARGET}/etc/fstab"),
-            mode: 0o644,
-            content: fstab.replace(&format!("UUID={old} "), &format!("UUID={new} ")).into_bytes(),
-        },
-        Action::MakeDir { path: format!("{TARGET}/boot/esp"), mode: 0o700 },
-        Action::MakeDir { path: format!("{TARGET}/var/lib/xenith"), mode: 0o700 },
-    ];
-    if let Some(hash) =
-        shadow.lines().find_map(|line| line.strip_prefix("root:")).and_then(|rest| rest.split(':').next())
-        && hash.starts_with('$')
-    {
-        let args = [TARGET, "chpasswd", "--encrypted"].map(str::to_owned).to_vec();
-        settings.push(Action::Run { program: "chroot", args, stdin: format!("root:{hash}\n") });
-    }
-    if let Some(address) = address {
-        let content = format!("{address}\n").into_bytes();
-        settings.push(Action::Write { path: format!("{TARGET}{HAD_ADDRESS}"), mode: 0o644, content });
-    }
-    settings.push(Action::Write {
-        path: format!("{TARGET}/boot/xenith.cfg"),
-        mode: 0o644,
-        content: slot_menu(new, record.dom0_mib).into_bytes(),
-    });
     let steps = vec![
         step(
             "make the file system",
@@ -115,13 +71,8 @@ pub fn plan(
             ],
         ),
         step("copy the system", partition, vec![Action::Unpack { to: TARGET.to_owned() }]),
-        step("carry the settings over", TARGET, settings),
-        step(
-            "write everything out",
-            partition,
-            // Unmounting says nothing of what could not be written.
-            vec![run("sync", &["--file-system", TARGET]), Action::Unmount { at: TARGET.to_owned() }],
-        ),
+        step("carry the settings over", TARGET, settings(record, slot, from)),
+        written_out(partition),
     ];
     let summary = vec![
         format!(
@@ -132,15 +83,6 @@ pub fn plan(
         "VMs, disks of VMs, logs and the identity of this host are not touched".to_owned(),
     ];
     Plan { summary, steps, after: After::Reboot }
-}
-
-/// A line for the shell. A system that is not there has nothing to carry, and the new one would come up as nobody; so it would
-/// without one of the files, so nothing that fails is passed over.
-fn carry(root: &str) -> String {
-    format!(
-        "set -e; cd {root}; if [ ! -e {RECORDED} ]; then echo 'no system is at {root}' >&2; exit 1; fi; for f in {CARRIED}; do \
-         [ ! -e \"$f\" ] || cp -a --parents \"$f\" {TARGET}/; done"
-    )
 }
 
 /// Refuses an image whose source is older than that of the running system: whoever signs signed that one too, with the faults
@@ -406,7 +348,7 @@ mod tests {
         for name in ["etc/xenith", "etc/systemd/network"] {
             fs::create_dir_all(old.path().join(name)).unwrap();
         }
-        fs::write(old.path().join(RECORDED), "").unwrap();
+        fs::write(old.path().join(settings::RECORDED), "").unwrap();
         let from = Old { root, fstab: FSTAB, shadow: "", address: Some("192.0.2.10/24") };
         let plan = plan(&record(), SystemSlot::A, &from, ("/dev/sda4", "2.0"));
         let actions: Vec<_> = plan.steps.iter().flat_map(|step| &step.actions).collect();
