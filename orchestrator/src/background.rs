@@ -18,7 +18,7 @@ use xenith_common_tasks::TaskSet;
 use xenith_hypervisor_agent_types::Power;
 use xenith_orchestrator_types::event::Severity;
 
-use crate::app::{App, RestoreHolds};
+use crate::app::{App, ImportsLeft, RestoreHolds};
 use crate::events::Happened;
 use crate::fleet::{FleetEvent, Link};
 
@@ -30,6 +30,9 @@ const CPU_LEVELS_EVERY: Duration = Duration::from_secs(5);
 
 /// A backup that is held some seconds more keeps its room for no longer than the grace of what is forgotten.
 const RESTORE_HOLDS_EVERY: Duration = Duration::from_secs(30);
+
+/// Who has told a new password sees what it did soon.
+const SOURCES_EVERY: Duration = Duration::from_secs(30);
 
 /// A thousand hosts that answer at once are one change to whoever looks.
 const NETWORKS_TOGETHER: Duration = Duration::from_millis(100);
@@ -89,6 +92,7 @@ pub fn start(app: &Arc<App>, tasks: &TaskSet) {
             () = waves::drive(driven) => {}
         }
     });
+    start_source_cleaner(app, tasks);
     let (token, balanced) = (tasks.token(), Arc::clone(app));
     tasks.spawn("pool-balancer", async move {
         tokio::select! {
@@ -191,6 +195,27 @@ fn start_orphan_finder(app: &Arc<App>, tasks: &TaskSet) {
                 }
                 _ = hourly.tick() => orphans::look_at_records(&finder).await,
             }
+        }
+    });
+}
+
+fn start_source_cleaner(app: &Arc<App>, tasks: &TaskSet) {
+    let (token, cleaner) = (tasks.token(), Arc::clone(app));
+    tasks.spawn("source-cleaner", async move {
+        let mut now_and_then = interval(SOURCES_EVERY);
+        now_and_then.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut tried = ImportsLeft::default();
+        let cleaning = async {
+            loop {
+                now_and_then.tick().await;
+                if let Err(error) = cleaner.clean_sources(&mut tried).await {
+                    tracing::warn!(%error, "what imports left at their sources cannot be looked at");
+                }
+            }
+        };
+        tokio::select! {
+            () = token.cancelled() => {}
+            () = cleaning => {}
         }
     });
 }

@@ -432,6 +432,9 @@ pub struct ImportRecord {
     /// Changed-block tracking was switched on by us: undone, it is switched off.
     #[serde(default)]
     pub tracked_source: bool,
+    /// The VM has moved, and our snapshots could not be removed there.
+    #[serde(default)]
+    pub left_at_source: bool,
     #[serde(default)]
     pub preparation: Option<GuestPreparation>,
     /// How often it was asked for anew: names the commands to the host.

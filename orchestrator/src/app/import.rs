@@ -289,6 +289,7 @@ pub(super) fn import_record(
         cut_over: None,
         stopped_source: false,
         tracked_source: false,
+        left_at_source: false,
         preparation: None,
         prepare_tries: 0,
         prepare_wish: None,

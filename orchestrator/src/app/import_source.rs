@@ -307,7 +307,8 @@ impl App {
         restored.map_err(|error| api_error(&error))?;
         let message =
             Some("the source runs again; the VM here is kept, delete it when it is not needed".to_owned());
-        let changed = ImportRecord { phase: ImportPhase::RolledBack, message, ..record.clone() };
+        let changed =
+            ImportRecord { phase: ImportPhase::RolledBack, message, left_at_source: false, ..record.clone() };
         self.db.imports.update(found, &changed).await.map_err(|error| store_error(&error))?;
         Ok(self.api_import(found.key, &changed))
     }

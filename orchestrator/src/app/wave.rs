@@ -575,6 +575,7 @@ mod tests {
             cut_over: None,
             stopped_source: false,
             tracked_source: false,
+            left_at_source: false,
             preparation: None,
             prepare_tries: 0,
             prepare_wish: None,

@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use xenith_hypervisor_agent_sim::SimHypervisor;
 use xenith_hypervisor_agent_types::Power;
+use xenith_orchestrator::app::ImportsLeft;
 use xenith_orchestrator_api::{import, sr, vm, wave as wave_api};
 use xenith_orchestrator_types::Reason;
 use xenith_orchestrator_types::host::HostStatus;
@@ -19,6 +20,8 @@ use xenith_orchestrator_types::wave::{
 };
 use xenith_vmware_import::guest::helper::machine::Kit;
 use xenith_vmware_import::plan::inventory::Power as SourcePower;
+use xenith_vmware_import::vsphere::snapshots::SNAPSHOT;
+use xenith_vmware_import::vsphere::soap::{Body, Flag};
 use xenith_vmware_import::vsphere::source::Tracking;
 use xenith_vmware_import::vsphere::{Credentials, MoRef, Vim, source};
 use xenith_vmware_import_generator::{self as generate, Options, RawImage, StreamStyle};
@@ -71,6 +74,20 @@ impl Site {
             source::tracking(&vim, &vm).unwrap()
         };
         tokio::task::spawn_blocking(look).await.unwrap()
+    }
+
+    /// A snapshot as an import takes it.
+    async fn snapshot(&self, vm: &str) {
+        let (host, pin, vm) =
+            (self.server.host.clone(), self.server.fingerprint.clone(), MoRef::new("VirtualMachine", vm));
+        let take = move || {
+            let credentials = Credentials { user: "user".into(), password: "pass".into() };
+            let vim = Vim::connect(&host, credentials, Some(pin.parse().unwrap())).unwrap();
+            let body =
+                Body::new().text("name", SNAPSHOT).flag("memory", Flag::False).flag("quiesce", Flag::False);
+            vim.run("CreateSnapshot_Task", &vm, &body, std::time::Duration::from_secs(60)).unwrap();
+        };
+        tokio::task::spawn_blocking(take).await.unwrap();
     }
 
     fn request(&self, fingerprint: Option<&str>) -> ConnectSource {
@@ -562,5 +579,45 @@ async fn a_guest_that_cannot_be_prepared_waits_for_a_person() {
     assert!(vdi_of(&installation, &import) == site.bytes(), "the disk is as it was copied");
     let late = api_error(installation.admin.call::<import::Prepare>(&without).await);
     assert_eq!(late.reason(), Reason::WrongState, "{late}");
+    installation.stop().await;
+}
+
+/// As when the source refused the password at the end: the VM has moved, and the source is told a new one.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_an_import_left_at_its_source_goes_later() {
+    let Some(site) = Site::start() else { return };
+    let installation = Installation::with_host(SimHypervisor::builder()).await;
+    installation.admin.call::<import::Connect>(&site.request(Some(&site.server.fingerprint))).await.unwrap();
+    let look = LookAtSource { source: "old".into(), vms: vec![] };
+    let vms = installation.admin.call::<import::Inventory>(&look).await.unwrap();
+    let id = vms[0].id.clone();
+    let request = StartImport {
+        cut_over_at: Some(time::OffsetDateTime::now_utc()),
+        force: true,
+        verify: false,
+        no_prepare: true,
+        ..wanted(&id)
+    };
+    let task = installation.admin.call::<import::Start>(&request).await.unwrap().task;
+    installation.wait_task(task).await;
+    let import = shown(&installation).await;
+    assert_eq!(import.phase, ImportPhase::Done, "{import:?}");
+
+    let app = Arc::clone(&installation.orchestrator.as_ref().unwrap().app);
+    site.snapshot(&id).await;
+    app.clean_sources(&mut ImportsLeft::default()).await.unwrap();
+    assert_eq!(site.state(&id).await, (SourcePower::Off, 1), "it was not left by the import");
+    let left = |record: &mut xenith_orchestrator::model::ImportRecord| {
+        (record.left_at_source, record.message) = (true, Some("a snapshot is there".into()));
+    };
+    app.db.imports.modify(&import.id, left).await.unwrap().unwrap();
+    // By this look, or by that of the orchestrator itself.
+    until("it is gone", async || {
+        app.clean_sources(&mut ImportsLeft::default()).await.unwrap();
+        shown(&installation).await.message.is_none().then_some(())
+    })
+    .await;
+    assert_eq!(site.state(&id).await, (SourcePower::Off, 0));
+    drop(app);
     installation.stop().await;
 }

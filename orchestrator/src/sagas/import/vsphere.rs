@@ -25,8 +25,9 @@ use xenith_hypervisor_agent_api::{
 use xenith_hypervisor_agent_client::AgentClientError;
 use xenith_hypervisor_agent_types::FaultReason;
 use xenith_orchestrator_saga::{RetryPolicy, Saga, Step, StepCtx, StepError};
-use xenith_orchestrator_types::import::{ImportPass as ApiPass, ImportPhase};
+use xenith_orchestrator_types::import::{ImportOrigin, ImportPass as ApiPass, ImportPhase};
 use xenith_vmware_import::plan::inventory::Power;
+use xenith_vmware_import::vsphere::snapshots::SNAPSHOT;
 use xenith_vmware_import::vsphere::source::{self, Asked, Started, Tracking};
 
 use super::super::{Deps, NewVdi, host_removed, nothing, step_error};
@@ -567,13 +568,29 @@ async fn clean(saga: &ImportVsphere, ctx: &Ctx) -> Result<(), StepError> {
             Err(error @ StepError::Retryable { .. }) if ctx.attempt() < CLEANINGS => return Err(error),
             Err(StepError::Cancelled) => return Err(StepError::Cancelled),
             Err(error) => {
-                let text = format!("the VM has moved; look for a snapshot of ours at the source: {error}");
-                deps.note_import(params.import, move |record| record.message = Some(text.clone())).await?;
+                let error = error.chain();
+                let left = move |record: &mut ImportRecord| {
+                    record.message = Some(left_there(&record.origin, &error));
+                    record.left_at_source = true;
+                };
+                deps.note_import(params.import, left).await?;
             }
             Ok(()) => {}
         }
     }
     forget_at_host(saga, ctx, params.record.host).await
+}
+
+/// What an administrator has to know of a source that keeps something of ours, and what leads on.
+fn left_there(origin: &ImportOrigin, error: &str) -> String {
+    let ImportOrigin::Vsphere { source_name, vm_name, .. } = origin else {
+        return format!("the VM has moved: {error}");
+    };
+    format!(
+        "the VM has moved, but {vm_name} at {source_name} keeps our snapshots, which are called {SNAPSHOT:?} and grow with \
+         what is written there: {error}. They are removed from here when that works again; a new password is told with \
+         `xenith import connect {source_name}`. Or delete them there"
+    )
 }
 
 async fn release(saga: &ImportVsphere, ctx: &Ctx) -> Result<(), StepError> {
@@ -592,6 +609,21 @@ async fn release(saga: &ImportVsphere, ctx: &Ctx) -> Result<(), StepError> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_is_left_at_a_source_is_named_with_what_leads_on() {
+        let origin = ImportOrigin::Vsphere {
+            source: ImportSourceId::new(),
+            source_name: "vc".into(),
+            vm: "vm-7".into(),
+            vm_name: "web".into(),
+        };
+        let told = left_there(&origin, "it refused the password");
+        for part in ["web at vc", "\"xenith-import\"", "it refused the password", "xenith import connect vc"]
+        {
+            assert!(told.contains(part), "{told}");
+        }
+    }
 
     #[test]
     fn a_pass_that_broke_off_waits_for_no_interval() {
