@@ -75,7 +75,10 @@ fn all_disks(spec: &DomainSpec, disks: &[&Path], hotplug: &Hotplug) -> Vec<Value
     all
 }
 
-/// The CD drive. QEMU opens the image itself (`qdisk`): a block device could not be changed under it.
+/// The CD drive. QEMU opens the image itself (`qdisk`): a block device could not be changed under it. It follows a link that
+/// was put in the image's place after we looked. Guests write to no SR, and what is uploaded gets a name of ours; who else can
+/// write there is a server of files or another client of it, and a mount of ours follows no link (`disk/attached.rs` of the
+/// agent). In a folder of this host only its own administrator can.
 pub fn cd(image: Option<&Path>) -> Value {
     let mut cd = json!({
         "vdev": CdDrive::VDEV, "backend": "qdisk", "removable": 1, "readwrite": 0, "is_cdrom": 1,

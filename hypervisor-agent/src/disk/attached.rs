@@ -11,6 +11,7 @@ use std::process::{Command, Stdio};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use rustix::mount::{MountFlags, mount_remount};
 use serde::{Deserialize, Serialize};
 use xenith_common_ids::SrId;
 use xenith_hypervisor_agent_storage::StorageDriver;
@@ -112,9 +113,10 @@ impl Attachments {
             SrSpec::Nfs { server, export, options } => {
                 let at = self.mount_point(attached.sr);
                 fs::create_dir_all(&at).map_err(|error| internal("create", &at, &error))?;
-                if !is_mounted(&at) {
+                if mounted(&at).is_none() {
                     mount_nfs(&format!("{server}:{export}"), options, &at)?;
                 }
+                follow_no_links(&at);
                 Ok(at)
             }
             SrSpec::LvmThin { .. } => {
@@ -169,7 +171,7 @@ impl Attachments {
 
     pub fn unmount(&self, sr: SrId) -> Result<(), Fault> {
         let at = self.mount_point(sr);
-        if is_mounted(&at) {
+        if mounted(&at).is_some() {
             run(Command::new("umount").arg(&at), &format!("unmount {}", at.display()))?;
         }
         // Not empty only if somebody else mounted or wrote there; it is no harm.
@@ -189,11 +191,50 @@ fn nfs_options(given: &str) -> String {
     all.into_iter().filter(|options| !options.is_empty()).collect::<Vec<_>>().join(",")
 }
 
-/// Whether another file system begins there.
-fn is_mounted(path: &Path) -> bool {
+/// With which options another file system is mounted there, if one is.
+fn mounted(path: &Path) -> Option<String> {
     let shown = path.canonicalize().unwrap_or_else(|_| path.to_owned());
-    let Ok(mounts) = fs::read_to_string("/proc/self/mounts") else { return false };
-    mounts.lines().any(|line| line.split(' ').nth(1).is_some_and(|point| Path::new(point) == shown))
+    let mounts = fs::read_to_string("/proc/self/mounts").ok()?;
+    options_at(&mounts, &shown)
+}
+
+/// Of several at one place the last is seen.
+fn options_at(mounts: &str, at: &Path) -> Option<String> {
+    let of = |line: &str| {
+        let mut fields = line.split(' ').skip(1);
+        let here = fields.next().is_some_and(|point| Path::new(point) == at);
+        fields.nth(1).filter(|_| here).map(str::to_owned)
+    };
+    mounts.lines().rev().find_map(of)
+}
+
+/// No link below `at` leads anywhere from now on, whoever opens it: QEMU opens the image in a CD drive by its name, after
+/// we have looked at it, and whoever else can write on the server may have put a link to a file of this host in its place.
+/// A link can still be made and read (which the turn of a lease is). Set for the mount, because the program that mounts NFS
+/// knows no such option. A kernel that cannot is no reason to have no storage.
+fn follow_no_links(at: &Path) {
+    let Some(flags) = mounted(at).and_then(|options| flags_to_add(&options)) else { return };
+    if let Err(error) = mount_remount(at, flags, "") {
+        tracing::warn!(%error, at = %at.display(), "links on the server are followed by who opens them");
+    }
+}
+
+/// What a mount with these options has to be given; `None`: it has all. Those of its options that are not repeated are lost.
+fn flags_to_add(options: &str) -> Option<MountFlags> {
+    let has = |name: &str| options.split(',').any(|option| option == name);
+    if has("nosymfollow") {
+        return None;
+    }
+    let always = MountFlags::NOSUID | MountFlags::NODEV | MountFlags::NOEXEC | MountFlags::NOSYMFOLLOW;
+    let kept = [
+        ("ro", MountFlags::RDONLY),
+        ("noatime", MountFlags::NOATIME),
+        ("nodiratime", MountFlags::NODIRATIME),
+        ("relatime", MountFlags::RELATIME),
+    ];
+    let kept = kept.into_iter().filter(|(name, _)| has(name)).map(|(_, flag)| flag);
+    // Of this mount alone, not of the file system.
+    Some(kept.fold(always | MountFlags::BIND, |flags, flag| flags | flag))
 }
 
 /// Runs a program that may hang, for as long as [`MOUNT_WITHIN`].
@@ -237,6 +278,26 @@ mod tests {
             ("vers=4.2,dev,suid", "hard,retry=0,vers=4.2,dev,suid,nosuid,nodev,noexec"),
         ] {
             assert_eq!(nfs_options(given), options);
+        }
+    }
+
+    #[test]
+    fn a_mount_gets_what_it_lacks_and_keeps_what_it_has() {
+        let mounts = "server:/isos /srs/a.mount nfs4 rw,relatime,vers=4.2 0 0\n\
+                      server:/isos /srs/b.mount nfs4 ro,nosuid,nosymfollow,hard 0 0\n\
+                      server:/old /srs/c.mount nfs4 rw 0 0\n\
+                      server:/isos /srs/c.mount nfs4 ro,noatime 0 0\n";
+        let always = MountFlags::NOSUID | MountFlags::NODEV | MountFlags::NOEXEC | MountFlags::NOSYMFOLLOW;
+        let always = always | MountFlags::BIND;
+        for (at, options, flags) in [
+            ("/srs/a.mount", Some("rw,relatime,vers=4.2"), Some(always | MountFlags::RELATIME)),
+            ("/srs/b.mount", Some("ro,nosuid,nosymfollow,hard"), None),
+            ("/srs/c.mount", Some("ro,noatime"), Some(always | MountFlags::RDONLY | MountFlags::NOATIME)),
+            ("/srs/d.mount", None, None),
+        ] {
+            let found = options_at(mounts, Path::new(at));
+            assert_eq!(found.as_deref(), options, "{at}");
+            assert_eq!(found.and_then(|options| flags_to_add(&options)), flags, "{at}");
         }
     }
 }
