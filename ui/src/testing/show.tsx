@@ -2,9 +2,9 @@
 // an address. Only tests use it; it is in no bundle.
 
 import { QueryClientProvider } from '@tanstack/react-query';
-import { cleanup, configure, render } from '@testing-library/react';
+import { act, cleanup, configure, render } from '@testing-library/react';
 import axe from 'axe-core';
-import { MemoryRouter, Route, Routes, useLocation } from 'react-router';
+import { MemoryRouter, Route, Routes, useLocation, useNavigate, type NavigateFunction } from 'react-router';
 import { afterEach } from 'vitest';
 import { queries, SocketProvider } from '../api/client';
 import { SUBSCRIPTIONS, type MethodName, type Methods, type Role, type SubscriptionName, type Subscriptions, type User } from '../api/generated';
@@ -78,9 +78,9 @@ export const page = <T,>(items: T[]) => ({ items, total: items.length, next: nul
 
 export const somebody = (role: Role = 'admin'): User => ({ id: 'u', name: 'dora', bindings: [{ role, scope: { kind: 'all' } }], disabled: false, created: '' });
 
-function Address({ told }: { told(address: string): void }) {
+function Address({ told }: { told(address: string, navigate: NavigateFunction): void }) {
   const { pathname, search } = useLocation();
-  told(pathname + search);
+  told(pathname + search, useNavigate());
   return null;
 }
 
@@ -112,8 +112,8 @@ interface Wish {
 }
 
 /**
- * Shows `element`; what it asked of the API is in `asked`, where one is then in `address()`, `tell` is a message of a
- * subscription, and `cut` breaks the connection, which comes back by itself.
+ * Shows `element`; what it asked of the API is in `asked`, where one is then in `address()`, `back` is the browser's, `tell`
+ * is a message of a subscription, and `cut` breaks the connection, which comes back by itself.
  */
 export async function show(element: React.ReactNode, { answers = {}, user = somebody(), at = '/', route = '*' }: Wish = {}) {
   await startLanguages('en');
@@ -128,6 +128,7 @@ export async function show(element: React.ReactNode, { answers = {}, user = some
   socket.open();
   open.add(socket);
   let address = at;
+  let navigate: NavigateFunction | undefined;
   const shown = render(
     <SocketProvider value={socket}>
       <QueryClientProvider client={queries}>
@@ -139,7 +140,7 @@ export async function show(element: React.ReactNode, { answers = {}, user = some
                   <Route path={route} element={element} />
                   <Route path="*" element={null} />
                 </Routes>
-                <Address told={(now) => (address = now)} />
+                <Address told={(now, go) => ([address, navigate] = [now, go])} />
               </ActsProvider>
             </ToastsProvider>
           </MemoryRouter>
@@ -150,5 +151,6 @@ export async function show(element: React.ReactNode, { answers = {}, user = some
   const calls = (method: MethodName) => asked.filter((one) => one.method === method).map(({ params }) => params);
   const tell = <S extends SubscriptionName>(name: S, item: Subscriptions[S]['item']) => wires.forEach((wire) => wire.tell(name, item));
   const cut = () => wires.at(-1)?.onclose?.();
-  return { ...shown, asked, calls, tell, cut, address: () => address };
+  const back = () => act(() => void navigate?.(-1));
+  return { ...shown, asked, calls, tell, cut, back, address: () => address };
 }

@@ -6,7 +6,7 @@ import { useTranslation } from 'react-i18next';
 import { useRead } from '../../../api/client';
 import { ChoiceField, Help, NumberField, useNetworkOptions } from '../../../parts/fields';
 import { useFormat } from '../../../parts/format';
-import type { DraftDisk } from './draft';
+import { NEW_DISK, type DraftDisk } from './draft';
 import type { StepProps } from './NewVm';
 
 /** The form, for who says what it waits for. */
@@ -63,7 +63,7 @@ export function Hardware({ draft, set }: StepProps) {
             <Button variant="plain" aria-label={t('Leave out disk {{number}}', { number: index + 1 })} icon={<MinusIcon />} onClick={() => set({ disks: draft.disks.filter((_, at) => at !== index) })} />
           </div>
         ))}
-        <Button variant="link" isInline onClick={() => set({ disks: [...draft.disks, { kind: 'new', gib: 10, vdi: '' }] })}>
+        <Button variant="link" isInline onClick={() => set({ disks: [...draft.disks, NEW_DISK] })}>
           {t('Add a disk')}
         </Button>
       </FormGroup>

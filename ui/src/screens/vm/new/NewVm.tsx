@@ -1,18 +1,18 @@
 // Makes a VM: step by step, its place explained, checked before it is done.
 
-import { Breadcrumb, BreadcrumbItem, Button, PageSection, Wizard, WizardFooterWrapper, WizardStep, useWizardContext } from '@patternfly/react-core';
+import { Breadcrumb, BreadcrumbItem, Button, PageSection } from '@patternfly/react-core';
 import { useState } from 'react';
 import { useTranslation } from 'react-i18next';
 import { Link, useNavigate } from 'react-router';
 import { useActs } from '../../../parts/acts';
 import { Nothing } from '../../../parts/feedback';
 import { PageTitle } from '../../../parts/PageTitle';
-import { useUnsaved } from '../../../parts/unsaved';
-import { WaitsFor } from '../../../parts/WaitsFor';
+import { Steps, type Step } from '../../../parts/Steps';
+import { useDraft } from '../../../parts/useDraft';
 import { mayNot } from '../../../rules/may';
 import { useUser } from '../../../shell/user';
 import { Basics, BASICS } from './Basics';
-import { EMPTY, params, ready, type Draft } from './draft';
+import { EMPTY, KEPT, params, ready, type Draft } from './draft';
 import { Hardware, HARDWARE } from './Hardware';
 import { Origins } from './Origins';
 import { Placing } from './Placing';
@@ -28,11 +28,10 @@ export default function NewVm() {
   const user = useUser();
   const navigate = useNavigate();
   const { run, copy } = useActs();
-  const [draft, setDraft] = useState<Draft>(EMPTY);
+  const at = useDraft(EMPTY, KEPT);
+  const { draft, set } = at;
   const [busy, setBusy] = useState(false);
-  const set = (part: Partial<Draft>) => setDraft((before) => ({ ...before, ...part }));
   const act = { method: 'vm.create' as const, params: params(draft), title: t('Create {{name}}', { name: draft.name }) };
-  useUnsaved(draft.name !== '');
   const why = mayNot(user, 'vm.create');
   if (why) return <Nothing title={t('You cannot create VMs')}>{t(why)}</Nothing>;
   const create = async () => {
@@ -41,9 +40,23 @@ export default function NewVm() {
     setBusy(false);
     if (started) void navigate(started.object ? `/vms/${started.object}` : `/tasks/${started.task}`);
   };
-  const basics = ready.basics(draft);
-  const hardware = ready.hardware(draft);
   const props = { draft, set };
+  const steps: Step[] = [
+    { id: 'basics', name: t('Name and kind'), ready: ready.basics(draft), form: BASICS, body: <Basics {...props} /> },
+    { id: 'hardware', name: t('Hardware'), ready: ready.hardware(draft), form: HARDWARE, body: <Hardware {...props} /> },
+    { id: 'place', name: t('Placement'), ready: true, body: <Placing {...props} /> },
+    { id: 'review', name: t('Review'), ready: true, body: <Review {...props} /> },
+  ];
+  const finish = (
+    <>
+      <Button isLoading={busy} isDisabled={busy} onClick={() => void create()}>
+        {t('Create')}
+      </Button>
+      <Button variant="secondary" onClick={() => copy(act)}>
+        {t('Copy as …')}
+      </Button>
+    </>
+  );
   return (
     <PageSection isFilled hasBodyWrapper={false} className="x-page">
       <Breadcrumb aria-label={t('Where this is')}>
@@ -52,63 +65,7 @@ export default function NewVm() {
       </Breadcrumb>
       <PageTitle>{t('Create a VM')}</PageTitle>
       <Origins />
-      <Wizard className="x-wizard" navAriaLabel={t('Steps')} onClose={() => void navigate('/vms')}>
-        <WizardStep name={t('Name and kind')} id="basics" footer={<Footer form={BASICS} ready={basics} />}>
-          <Basics {...props} />
-        </WizardStep>
-        <WizardStep name={t('Hardware')} id="hardware" isDisabled={!basics} footer={<Footer form={HARDWARE} ready={hardware} />}>
-          <Hardware {...props} />
-        </WizardStep>
-        <WizardStep name={t('Placement')} id="place" isDisabled={!basics || !hardware} footer={<Footer ready />}>
-          <Placing {...props} />
-        </WizardStep>
-        <WizardStep
-          name={t('Review')}
-          id="review"
-          isDisabled={!basics || !hardware}
-          footer={<Footer ready busy={busy} finish={{ label: t('Create'), go: () => void create(), copy: () => copy(act) }} />}
-        >
-          <Review {...props} />
-        </WizardStep>
-      </Wizard>
+      <Steps steps={steps} at={at} finish={finish} leave={() => void navigate('/vms')} />
     </PageSection>
-  );
-}
-
-interface FooterProps {
-  /** Of the step, where it asks for something. */
-  form?: string;
-  ready: boolean;
-  busy?: boolean;
-  finish?: { label: string; go(): void; copy(): void };
-}
-
-function Footer({ form, ready, busy, finish }: FooterProps) {
-  const { t } = useTranslation();
-  const { goToNextStep, goToPrevStep, activeStep, close } = useWizardContext();
-  return (
-    <WizardFooterWrapper>
-      <Button variant="secondary" isDisabled={activeStep.index <= 1} onClick={() => void goToPrevStep()}>
-        {t('Back')}
-      </Button>
-      {finish ? (
-        <>
-          <Button isLoading={busy} isDisabled={busy} onClick={finish.go}>
-            {finish.label}
-          </Button>
-          <Button variant="secondary" onClick={finish.copy}>
-            {t('Copy as …')}
-          </Button>
-        </>
-      ) : (
-        <Button isDisabled={!ready} onClick={() => void goToNextStep()}>
-          {t('Next')}
-        </Button>
-      )}
-      <Button variant="link" onClick={close}>
-        {t('Cancel')}
-      </Button>
-      {form && <WaitsFor form={form} ready={ready} />}
-    </WizardFooterWrapper>
   );
 }

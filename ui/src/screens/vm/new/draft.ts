@@ -2,6 +2,7 @@
 
 import type { CreateVm, NewDisk, Platform } from '../../../api/generated';
 import { VM_NAME, words } from '../../../parts/fields';
+import { count, flag, list, oneOf, text, type Codec, type Kept } from '../../../parts/kept';
 
 export interface DraftDisk {
   kind: 'new' | 'there';
@@ -35,6 +36,8 @@ export interface Draft {
   start: boolean;
 }
 
+export const NEW_DISK: DraftDisk = { kind: 'new', gib: 10, vdi: '' };
+
 export const EMPTY: Draft = {
   name: '',
   description: '',
@@ -51,13 +54,48 @@ export const EMPTY: Draft = {
   memory: 1024,
   maxMemory: 1024,
   graphics: 'none',
-  disks: [{ kind: 'new', gib: 10, vdi: '' }],
+  disks: [NEW_DISK],
   nics: [],
   host: '',
   apart: [],
   together: [],
   autostart: false,
   start: true,
+};
+
+/** `new:10` (GiB) or `there:` and its id. */
+const disks: Codec<DraftDisk[]> = {
+  write: (all) => list.write(all.map(({ kind, gib, vdi }) => `${kind}:${kind === 'new' ? gib : vdi}`)),
+  read: (said) => {
+    const all = list.read(said)?.map((one) => /^(?:new:(\d{1,6})|there:(.*))$/.exec(one));
+    return all?.every((one) => one !== null) ? all.map(([, gib, vdi]) => (gib ? { kind: 'new', gib: Number(gib), vdi: '' } : { kind: 'there', gib: NEW_DISK.gib, vdi: vdi ?? '' })) : undefined;
+  },
+};
+
+/** All of it can stand in the address. */
+export const KEPT: Kept<Draft> = {
+  name: text,
+  kind: oneOf('pvh', 'pv', 'hvm'),
+  kernel: text,
+  ramdisk: text,
+  cmdline: text,
+  firmware: oneOf('bios', 'uefi'),
+  bootFrom: oneOf('disk', 'cdrom', 'network'),
+  iso: text,
+  pool: text,
+  vcpus: count,
+  memory: count,
+  maxMemory: count,
+  graphics: oneOf('none', 'vnc'),
+  disks,
+  nics: list,
+  host: text,
+  apart: list,
+  together: list,
+  autostart: flag,
+  start: flag,
+  tags: text,
+  description: text,
 };
 
 function platform(draft: Draft): Platform {
