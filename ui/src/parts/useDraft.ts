@@ -25,8 +25,11 @@ export interface Drafted<D> {
   settle(step: string): void;
 }
 
-/** `empty` is the form as it comes, `kept` the fields that stand in the address: never secrets. */
-export function useDraft<D extends object>(empty: D, kept: Kept<D>): Drafted<D> {
+/**
+ * `empty` is the form as it comes, `kept` the fields that stand in the address: never secrets. What is `done` stands there no
+ * more: a reload would offer to do it again.
+ */
+export function useDraft<D extends object>(empty: D, kept: Kept<D>, { done = false } = {}): Drafted<D> {
   const { search, state } = useLocation();
   const navigate = useNavigate();
   const [asked] = useState(() => fieldsIn(search, kept));
@@ -37,7 +40,8 @@ export function useDraft<D extends object>(empty: D, kept: Kept<D>): Drafted<D> 
     see(search);
     settle(stepIn(search));
   }
-  const wanted = withForm(search, step, draft, empty, kept);
+  const addressAt = (step: string) => withForm(search, step, done ? empty : draft, empty, kept);
+  const wanted = addressAt(step);
   const there = new URLSearchParams(search).toString();
   useEffect(() => {
     if (wanted === there) return;
@@ -47,7 +51,7 @@ export function useDraft<D extends object>(empty: D, kept: Kept<D>): Drafted<D> 
   const go = (next: string) => {
     // What was typed last belongs to the step that is left.
     void navigate({ search: wanted }, { replace: true, state });
-    void navigate({ search: withForm(search, next, draft, empty, kept) });
+    void navigate({ search: addressAt(next) });
     settle(next);
   };
   return { draft, set: (part) => setDraft((before) => ({ ...before, ...part })), asked, step, go, settle };

@@ -53,4 +53,5 @@ export const imports: Record<string, string> = {
   'NICs that are left out: {{count}}': 'Cartes laissées de côté : {{count}}',
   'The VM is made when you begin; it can be started when its disks are here. Keep this browser page open until then: other screens are fine.':
     'La VM est faite quand vous commencez ; elle peut démarrer quand ses disques sont ici. Gardez cette page du navigateur ouverte d’ici là : les autres écrans ne gênent pas.',
+  'It waits for a file that can be read.': 'Un fichier lisible est attendu.',
 };

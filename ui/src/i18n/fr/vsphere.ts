@@ -71,4 +71,7 @@ export const vsphere: Record<string, string> = {
   'Cut {{name}} over': 'Basculer {{name}}',
   'The source is shut down, what changed last is copied, and the VM is made here. The source stays as it is, switched off.':
     'La source est arrêtée, ce qui a changé en dernier est copié, et la VM est créée ici. La source reste telle quelle, éteinte.',
+  'Choose where they come from.': 'Choisissez d’où elles viennent.',
+  'Choose at least one VM.': 'Choisissez au moins une VM.',
+  'This time is over.': 'Cette heure est passée.',
 };

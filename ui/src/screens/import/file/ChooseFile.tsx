@@ -10,10 +10,17 @@ import { Facts } from '../../../parts/Facts';
 import { Help, TextField } from '../../../parts/fields';
 import { useFormat } from '../../../parts/format';
 import { formatOf, type Format } from '../../vdi/format';
-import { described, EMPTY_FILE } from './draft';
+import { described, EMPTY_FILE, type FileDraft } from './draft';
 import type { StepProps } from './FromFile';
 
-export function ChooseFile({ draft, set }: StepProps) {
+interface Props extends StepProps {
+  /** What the address said of the VM: it goes before what the first file says. */
+  asked: Partial<FileDraft>;
+  /** That file has been read. */
+  taken(): void;
+}
+
+export function ChooseFile({ draft, set, asked, taken }: Props) {
   const { t } = useTranslation();
   const format = useFormat();
   const [file, setFile] = useState<File | undefined>(draft.source?.file);
@@ -26,11 +33,12 @@ export function ChooseFile({ draft, set }: StepProps) {
     const opening: Opening = { ...(vm ? { vm } : {}), ...(kind ? {} : { raw: true }), ...(manifest ? { manifest } : {}) };
     const source = new PackageFile(chosen, opening);
     draft.source?.close();
-    set({ ...EMPTY_FILE, source, found: undefined });
+    set({ ...EMPTY_FILE, ...asked, source, found: undefined });
     setError(undefined);
     setBusy(true);
     try {
-      set(described(await source.look(), chosen.name));
+      set({ ...described(await source.look(), chosen.name), ...asked });
+      taken();
     } catch (error) {
       setError(error);
     } finally {

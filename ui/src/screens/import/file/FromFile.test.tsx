@@ -83,6 +83,21 @@ describe('the wizard', () => {
     expect(shown.calls('import.upload').map(({ dry_run }) => !!dry_run)).toEqual([true, false]);
   });
 
+  it('goes before its first file with what its address says', async () => {
+    vi.spyOn(PackageFile.prototype, 'look').mockResolvedValue(found);
+    const shown = await show(<FromFile />, { answers, at: '/imports/upload?step=file-vm&name=web-9&vcpus=8', route: '/imports/upload' });
+    expect(await screen.findByText('It waits for a file that can be read.')).toBeTruthy();
+    await waitFor(() => expect(shown.address()).toBe('/imports/upload?name=web-9&vcpus=8'));
+    await choose(['KDMV'], 'web.vmdk');
+    await waitFor(() => expect(screen.getByRole('button', { name: 'Next' }).hasAttribute('disabled')).toBe(false));
+    await userEvent.click(screen.getByRole('button', { name: 'Next' }));
+    expect((await screen.findByRole<HTMLInputElement>('textbox', { name: 'Name' })).value).toBe('web-9');
+    expect(screen.getByLabelText<HTMLInputElement>('Memory (MiB)').value).toBe('2048');
+    await shown.back();
+    await choose(['KDMV'], 'db.vmdk');
+    await waitFor(() => expect(shown.address()).toContain('name=Web-1-old'));
+  });
+
   it('does not read what is packed', async () => {
     const look = vi.spyOn(PackageFile.prototype, 'look').mockResolvedValue(found);
     await show(<FromFile />, { answers });

@@ -1,7 +1,7 @@
 // A VM from a file of this computer: which file, what becomes of it here, checked before anything is made; then its disks
 // are sent while one looks at other pages.
 
-import { Button, PageSection, Wizard, WizardFooterWrapper, WizardStep, useWizardContext } from '@patternfly/react-core';
+import { Button, PageSection } from '@patternfly/react-core';
 import { useEffect, useRef, useState } from 'react';
 import { useTranslation } from 'react-i18next';
 import { useNavigate } from 'react-router';
@@ -9,11 +9,13 @@ import { uploads } from '../../../live/uploads';
 import { useActs } from '../../../parts/acts';
 import { Nothing } from '../../../parts/feedback';
 import { PageHead } from '../../../parts/PageHead';
+import { Steps, type Step } from '../../../parts/Steps';
+import { useDraft } from '../../../parts/useDraft';
 import { mayNot } from '../../../rules/may';
 import { useUser } from '../../../shell/user';
 import { ChooseFile } from './ChooseFile';
-import { EMPTY_FILE, machineReady, sizeOf, uploadParams, type FileDraft } from './draft';
-import { Machine } from './Machine';
+import { EMPTY_FILE, KEPT_OF_FILE, machineReady, sizeOf, uploadParams, type FileDraft } from './draft';
+import { Machine, MACHINE } from './Machine';
 import { Review } from './Review';
 
 export interface StepProps {
@@ -26,9 +28,11 @@ export default function FromFile() {
   const user = useUser();
   const navigate = useNavigate();
   const { run, copy } = useActs();
-  const [draft, setDraft] = useState<FileDraft>(EMPTY_FILE);
+  const at = useDraft(EMPTY_FILE, KEPT_OF_FILE);
+  const { draft, set } = at;
+  // A file cannot stand in an address: it is chosen again, and what the address said goes before what the file says.
+  const [asked, ask] = useState(at.asked);
   const [busy, setBusy] = useState(false);
-  const set = (part: Partial<FileDraft>) => setDraft((before) => ({ ...before, ...part }));
   // What is not sent is not kept open.
   const held = useRef<FileDraft['source']>(undefined);
   useEffect(() => {
@@ -51,49 +55,25 @@ export default function FromFile() {
     void navigate(`/imports/${started.object}`);
   };
   const props = { draft, set };
+  const steps: Step[] = [
+    { id: 'file', name: t('File'), ready: !!found, waits: t('It waits for a file that can be read.'), body: <ChooseFile {...props} asked={asked} taken={() => ask({})} /> },
+    { id: 'file-vm', name: t('The VM'), ready: fine, form: MACHINE, body: <Machine {...props} /> },
+    { id: 'file-review', name: t('Review'), ready: fine, body: act && found && <Review params={act.params} found={found} /> },
+  ];
+  const finish = (
+    <>
+      <Button isDisabled={!fine} isLoading={busy} onClick={() => void begin()}>
+        {t('Begin')}
+      </Button>
+      <Button variant="secondary" isDisabled={!fine} onClick={() => act && copy(act)}>
+        {t('Copy as …')}
+      </Button>
+    </>
+  );
   return (
     <PageSection isFilled hasBodyWrapper={false} className="x-page">
       <PageHead up={['/imports', t('Imports')]} title={t('Make a VM from a file')} />
-      <Wizard className="x-wizard" navAriaLabel={t('Steps')} onClose={() => void navigate('/imports')}>
-        <WizardStep name={t('File')} id="file" footer={<Footer ready={!!found} />}>
-          <ChooseFile {...props} />
-        </WizardStep>
-        <WizardStep name={t('The VM')} id="file-vm" isDisabled={!found} footer={<Footer ready={fine} />}>
-          <Machine {...props} />
-        </WizardStep>
-        <WizardStep name={t('Review')} id="file-review" isDisabled={!fine} footer={<Footer ready={fine} last={{ busy, go: () => void begin(), copy: () => act && copy(act) }} />}>
-          {act && found && <Review params={act.params} found={found} />}
-        </WizardStep>
-      </Wizard>
+      <Steps steps={steps} at={at} finish={finish} leave={() => void navigate('/imports')} />
     </PageSection>
-  );
-}
-
-function Footer({ ready, last }: { ready: boolean; last?: { busy: boolean; go(): void; copy(): void } }) {
-  const { t } = useTranslation();
-  const { goToNextStep, goToPrevStep, activeStep, close } = useWizardContext();
-  return (
-    <WizardFooterWrapper>
-      <Button variant="secondary" isDisabled={activeStep.index <= 1} onClick={() => void goToPrevStep()}>
-        {t('Back')}
-      </Button>
-      {last ? (
-        <>
-          <Button isDisabled={!ready} isLoading={last.busy} onClick={last.go}>
-            {t('Begin')}
-          </Button>
-          <Button variant="secondary" isDisabled={!ready} onClick={last.copy}>
-            {t('Copy as …')}
-          </Button>
-        </>
-      ) : (
-        <Button isDisabled={!ready} onClick={() => void goToNextStep()}>
-          {t('Next')}
-        </Button>
-      )}
-      <Button variant="link" onClick={close}>
-        {t('Cancel')}
-      </Button>
-    </WizardFooterWrapper>
   );
 }

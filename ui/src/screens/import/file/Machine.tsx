@@ -7,6 +7,9 @@ import { useFormat } from '../../../parts/format';
 import { networksIn } from './draft';
 import type { StepProps } from './FromFile';
 
+/** The form, for who says what it waits for. */
+export const MACHINE = 'file-vm-form';
+
 export function Machine({ draft, set }: StepProps) {
   const { t } = useTranslation();
   const format = useFormat();
@@ -16,7 +19,7 @@ export function Machine({ draft, set }: StepProps) {
   const wrong = useVmNameProblem(draft.name);
   const theirs = draft.found ? networksIn(draft.found) : [];
   return (
-    <Form onSubmit={(event) => event.preventDefault()} className="x-form">
+    <Form id={MACHINE} onSubmit={(event) => event.preventDefault()} className="x-form">
       <div className="x-columns">
         <FormSection title={t('The VM')} titleElement="h2">
           <TextField id="file-name" label={t('Name')} value={draft.name} set={(name) => set({ name })} required wrong={wrong} />

@@ -3,6 +3,7 @@
 import type { NewNic, UploadVm } from '../../../api/generated';
 import type { Found, PackageFile } from '../../../api/package';
 import { VM_NAME, words } from '../../../parts/fields';
+import { count, flag, oneOf, record, text, type Kept } from '../../../parts/kept';
 
 const MIB = 1024 ** 2;
 
@@ -38,6 +39,22 @@ export const EMPTY_FILE: FileDraft = {
   host: '',
   prepare: true,
   start: true,
+};
+
+/** All but the file itself. */
+export const KEPT_OF_FILE: Kept<FileDraft> = {
+  name: text,
+  vcpus: count,
+  memory: count,
+  firmware: oneOf('bios', 'uefi'),
+  networks: record,
+  network: text,
+  keepMacs: flag,
+  tags: text,
+  pool: text,
+  host: text,
+  prepare: flag,
+  start: flag,
 };
 
 /** `web 1 (old)` is no name of ours; `web-1-old` is. */

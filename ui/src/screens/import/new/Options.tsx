@@ -3,8 +3,11 @@
 import { Checkbox, Form, FormGroup, FormSection, Radio, TextInput } from '@patternfly/react-core';
 import { useTranslation } from 'react-i18next';
 import { ChoiceField, Help, NumberField, TextField, useHostOptions, useNetworkOptions, usePoolOptions } from '../../../parts/fields';
-import { networksOf, type CutOver } from './draft';
+import { importReady, networksOf, type CutOver } from './draft';
 import type { StepProps } from './NewImport';
+
+/** The form, for who says what it waits for. */
+export const OPTIONS = 'import-options-form';
 
 export function Options({ draft, set }: StepProps) {
   const { t } = useTranslation();
@@ -12,6 +15,7 @@ export function Options({ draft, set }: StepProps) {
   const hosts = useHostOptions();
   const networks = useNetworkOptions();
   const theirs = networksOf(draft.vms);
+  const over = draft.at !== '' && !importReady(draft);
   const ways: [CutOver, string, string][] = [
     ['by-hand', t('When I say so'), t('It is copied while it runs there, then followed. The page of the import has the button.')],
     ['downtime', t('As soon as the pause is short enough'), t('When what changes between two passes is copied within so many seconds.')],
@@ -19,7 +23,7 @@ export function Options({ draft, set }: StepProps) {
     ['now', t('As soon as it is copied'), ''],
   ];
   return (
-    <Form onSubmit={(event) => event.preventDefault()} className="x-form">
+    <Form id={OPTIONS} onSubmit={(event) => event.preventDefault()} className="x-form">
       <div className="x-columns">
         <FormSection title={t('Where to')} titleElement="h2">
           <ChoiceField id="import-pool" label={t('Pool')} value={draft.pool} set={(pool) => set({ pool })} options={pools} none={t('The pool default')} />
@@ -41,13 +45,15 @@ export function Options({ draft, set }: StepProps) {
         <FormSection title={t('When')} titleElement="h2">
           <FormGroup role="radiogroup" fieldId="import-when" label={t('The source is shut down and the VM starts here')}>
             {ways.map(([way, label, text]) => (
-              <Radio key={way} id={`import-${way}`} name="import-when" label={label} description={text || undefined} isChecked={draft.cutOver === way} onChange={() => set({ cutOver: way })} />
+              <Radio key={way} id={`import-when-${way}`} name="import-when" label={label} description={text || undefined} isChecked={draft.cutOver === way} onChange={() => set({ cutOver: way })} />
             ))}
           </FormGroup>
           {draft.cutOver === 'at' && (
             <FormGroup label={t('Time')} fieldId="import-at" isRequired>
-              <TextInput id="import-at" type="datetime-local" value={draft.at} onChange={(_event, at) => set({ at })} />
-              <Help>{t('In your own time zone.')}</Help>
+              <TextInput id="import-at" type="datetime-local" isRequired value={draft.at} validated={over ? 'error' : 'default'} aria-describedby="import-at-help" onChange={(_event, at) => set({ at })} />
+              <Help id="import-at-help" wrong={over}>
+                {over ? t('This time is over.') : t('In your own time zone.')}
+              </Help>
             </FormGroup>
           )}
           {draft.cutOver === 'downtime' && <NumberField id="import-downtime" label={t('Seconds')} value={draft.downtime} set={(downtime) => set({ downtime })} min={1} max={86_400} />}

@@ -2,6 +2,7 @@
 
 import type { CreateWave, NetworkMapping, PlanImports, PlannedWave, SourceVm, StartImport, WaveCaps } from '../../../api/generated';
 import { words } from '../../../parts/fields';
+import { count, flag, list, oneOf, record, text, type Kept } from '../../../parts/kept';
 
 export type CutOver = 'by-hand' | 'now' | 'at' | 'downtime';
 
@@ -36,6 +37,31 @@ export const EMPTY_IMPORT: ImportDraft = {
   verify: false,
   start: true,
 };
+
+/** What an address has of the choice, before it is known which VMs that are. */
+export const CHOSEN: Kept<{ source: string; vms: string[] }> = { source: text, vms: list };
+
+/** Where and when stand in the address too, and of the VMs their ids: those that `inventory` no longer has are not chosen. */
+export const keptOf = (inventory: SourceVm[]): Kept<ImportDraft> => ({
+  source: text,
+  vms: {
+    write: (vms) => list.write(vms.map(({ id }) => id)),
+    read: (said) => {
+      const ids = new Set(list.read(said));
+      return inventory.filter(({ id, template }) => ids.has(id) && !template);
+    },
+  },
+  pool: text,
+  host: text,
+  networks: record,
+  tags: text,
+  cutOver: oneOf('by-hand', 'now', 'at', 'downtime'),
+  at: text,
+  downtime: count,
+  force: flag,
+  verify: flag,
+  start: flag,
+});
 
 export const networksOf = (vms: SourceVm[]): string[] => [...new Set(vms.flatMap(({ networks }) => networks))].sort();
 
