@@ -1,15 +1,17 @@
 // One verb for many rows: the plan first, which can be copied as commands, then a result for each.
 
-import { Button, Form, FormGroup, ModalBody, ModalFooter, ModalHeader, Progress, TextInput } from '@patternfly/react-core';
+import { Button, Form, ModalBody, ModalFooter, ModalHeader, Progress } from '@patternfly/react-core';
 import { Table, Tbody, Td, Th, Thead, Tr } from '@patternfly/react-table';
 import { useState } from 'react';
-import { Trans, useTranslation } from 'react-i18next';
+import { useTranslation } from 'react-i18next';
 import { refresh, useSocket } from '../api/client';
 import { messageOf } from '../api/errors';
 import { useTasks } from '../live/tasks';
 import { taskOf, useActs, type Act } from '../parts/acts';
 import { Modal } from '../parts/Modal';
 import { TaskLabel } from '../parts/state';
+import { TypeName } from '../parts/TypeName';
+import { WaitsFor } from '../parts/WaitsFor';
 import { over } from '../parts/words';
 
 export interface BulkItem {
@@ -124,15 +126,14 @@ export function Bulk({ title, text, button, danger, items: asked, children, clos
         </Table>
         {danger && !results && able.length > 0 && (
           <Form
+            id="bulk-form"
             className="x-above"
             onSubmit={(event) => {
               event.preventDefault();
               if (ready) void go();
             }}
           >
-            <FormGroup fieldId="bulk-count" label={<Trans t={t} defaults="Type <0>{{name}}</0> to go on" values={{ name: able.length }} components={[<strong key="0" />]} />}>
-              <TextInput id="bulk-count" value={typed} autoFocus autoComplete="off" inputMode="numeric" onChange={(_, value) => setTyped(value)} />
-            </FormGroup>
+            <TypeName id="bulk-count" name={String(able.length)} value={typed} set={setTyped} autoFocus inputMode="numeric" />
           </Form>
         )}
       </ModalBody>
@@ -150,6 +151,7 @@ export function Bulk({ title, text, button, danger, items: asked, children, clos
             <Button variant="link" onClick={close}>
               {t('Cancel')}
             </Button>
+            {able.length > 0 && <WaitsFor form="bulk-form" ready={ready} />}
           </>
         )}
       </ModalFooter>

@@ -1,14 +1,16 @@
 // The question before something that cannot be taken back: what it means, the plan where the API has one, the name to
 // type where much is at stake.
 
-import { Button, Checkbox, CodeBlock, CodeBlockCode, ExpandableSection, Form, FormGroup, ModalBody, ModalFooter, ModalHeader, TextInput } from '@patternfly/react-core';
+import { Button, Checkbox, CodeBlock, CodeBlockCode, ExpandableSection, Form, ModalBody, ModalFooter, ModalHeader } from '@patternfly/react-core';
 import { useState } from 'react';
-import { Trans, useTranslation } from 'react-i18next';
+import { useTranslation } from 'react-i18next';
 import { usePlan } from '../api/client';
 import { METHODS } from '../api/generated';
 import { useActs, type Question } from './acts';
 import { ErrorBox, Loading } from './feedback';
 import { Modal } from './Modal';
+import { TypeName } from './TypeName';
+import { WaitsFor } from './WaitsFor';
 
 function Plan({ method, params }: Pick<Question, 'method' | 'params'>) {
   const { t } = useTranslation();
@@ -46,6 +48,7 @@ export function ConfirmAct({ question, close }: { question: Question; close: () 
       <ModalHeader title={title} labelId="ask-title" titleIconVariant="warning" />
       <ModalBody>
         <Form
+          id="ask-form"
           onSubmit={(event) => {
             event.preventDefault();
             void go();
@@ -62,16 +65,7 @@ export function ConfirmAct({ question, close }: { question: Question; close: () 
             />
           ))}
           {METHODS[method].dryRun && <Plan method={method} params={params} />}
-          {typeName && (
-            <FormGroup
-              fieldId="ask-name"
-              label={
-                <Trans t={t} defaults="Type <0>{{name}}</0> to go on" values={{ name: typeName }} components={[<strong key="0" />]} />
-              }
-            >
-              <TextInput id="ask-name" value={typed} autoFocus autoComplete="off" onChange={(_, value) => setTyped(value)} />
-            </FormGroup>
-          )}
+          {typeName && <TypeName id="ask-name" name={typeName} value={typed} set={setTyped} autoFocus />}
         </Form>
       </ModalBody>
       <ModalFooter>
@@ -84,6 +78,7 @@ export function ConfirmAct({ question, close }: { question: Question; close: () 
         <Button variant="link" onClick={close}>
           {t('Cancel')}
         </Button>
+        <WaitsFor form="ask-form" ready={ready} />
       </ModalFooter>
     </Modal>
   );

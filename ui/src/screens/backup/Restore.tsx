@@ -1,8 +1,8 @@
 // Brings a VM, or disks of it, back: as what, which disks, where to.
 
-import { ActionGroup, Button, Checkbox, Form, FormGroup, FormSection, PageSection, Radio, TextInput } from '@patternfly/react-core';
-import { useState } from 'react';
-import { Trans, useTranslation } from 'react-i18next';
+import { ActionGroup, Button, Checkbox, Form, FormGroup, FormSection, PageSection, Radio } from '@patternfly/react-core';
+import { useMemo, useState } from 'react';
+import { useTranslation } from 'react-i18next';
 import { Link, useNavigate, useParams } from 'react-router';
 import { useRead } from '../../api/client';
 import type { Backup } from '../../api/generated';
@@ -12,11 +12,13 @@ import { Failed, Loading, Nothing } from '../../parts/feedback';
 import { TextField, useVmNameProblem } from '../../parts/fields';
 import { useFormat } from '../../parts/format';
 import { PageHead } from '../../parts/PageHead';
+import { TypeName } from '../../parts/TypeName';
+import { useDraft } from '../../parts/useDraft';
 import { WaitsFor } from '../../parts/WaitsFor';
 import { mayNot } from '../../rules/may';
 import { useUser } from '../../shell/user';
 import { Place, type PlaceProps } from './Place';
-import { EMPTY_RESTORE, restoreParams, restoreReady, type RestoreDraft } from './restore';
+import { emptyRestore, keptOfRestore, restoreParams, restoreReady } from './restore';
 
 export default function Restore() {
   const { t } = useTranslation();
@@ -27,7 +29,7 @@ export default function Restore() {
   if (why) return <Nothing title={t('You cannot restore')}>{t(why)}</Nothing>;
   if (read.isPending) return <Loading />;
   if (!read.data) return <Failed error={read.error} retry={() => void read.refetch()} />;
-  return <RestoreForm backup={read.data} />;
+  return <RestoreForm key={`${repository} ${backup}`} backup={read.data} />;
 }
 
 function RestoreForm({ backup }: { backup: Backup }) {
@@ -35,9 +37,9 @@ function RestoreForm({ backup }: { backup: Backup }) {
   const format = useFormat();
   const navigate = useNavigate();
   const { run, copy } = useActs();
-  const [draft, setDraft] = useState<RestoreDraft>({ ...EMPTY_RESTORE, disks: backup.disks.map(({ name }) => name) });
+  const [empty, kept] = useMemo(() => [emptyRestore(backup), keptOfRestore(backup)], [backup]);
+  const { draft, set } = useDraft(empty, kept);
   const [busy, setBusy] = useState(false);
-  const set = (part: Partial<RestoreDraft>) => setDraft((before) => ({ ...before, ...part }));
   const act = { method: 'backup.restore' as const, params: restoreParams(backup, draft), title: t('Restore {{name}}', { name: backup.vm_name }) };
   const ready = restoreReady(backup, draft);
   const submit = async (event: React.FormEvent) => {
@@ -96,11 +98,7 @@ function As({ backup, draft, set }: PlaceProps) {
       {draft.as === 'new_vm' && (
         <Checkbox id="restore-instant" label={t('Start it at once')} description={t('It reads from the backup what is not there yet, and its disks come in behind.')} isChecked={draft.instant} onChange={(_event, instant) => set({ instant })} />
       )}
-      {draft.as === 'in_place' && (
-        <FormGroup fieldId="restore-typed" label={<Trans t={t} defaults="Type <0>{{name}}</0> to go on" values={{ name: backup.vm_name }} components={[<strong key="0" />]} />}>
-          <TextInput id="restore-typed" value={draft.typed} autoComplete="off" onChange={(_event, typed) => set({ typed })} />
-        </FormGroup>
-      )}
+      {draft.as === 'in_place' && <TypeName id="restore-typed" name={backup.vm_name} value={draft.typed} set={(typed) => set({ typed })} />}
     </FormSection>
   );
 }
@@ -110,7 +108,7 @@ function Disks({ backup, draft, set }: PlaceProps) {
   const format = useFormat();
   return (
     <FormSection title={t('Which disks')} titleElement="h2">
-      <FormGroup role="group" label={t('Disks')}>
+      <FormGroup role="group" label={t('Disks')} isRequired>
         {backup.disks.map(({ name, size }) => (
           <Checkbox
             key={name}

@@ -2,6 +2,7 @@
 
 import type { Backup, RestoreBackup } from '../../api/generated';
 import { VM_NAME } from '../../parts/fields';
+import { flag, list, oneOf, record, text, type Kept } from '../../parts/kept';
 import { mapped, type NetworkChoices } from '../../parts/networks';
 
 export interface RestoreDraft {
@@ -18,6 +19,21 @@ export interface RestoreDraft {
 }
 
 export const EMPTY_RESTORE: RestoreDraft = { as: 'new_vm', name: '', host: '', sr: '', networks: {}, disks: [], start: false, instant: false, typed: '' };
+
+/** As the form of this backup comes: with all its disks. */
+export const emptyRestore = (backup: Backup): RestoreDraft => ({ ...EMPTY_RESTORE, disks: backup.disks.map(({ name }) => name) });
+
+/** The typed name stands in no address: whoever restores types it. Nor does a disk that this backup has not. */
+export const keptOfRestore = (backup: Backup): Kept<RestoreDraft> => ({
+  as: oneOf('new_vm', 'in_place', 'disks'),
+  name: text,
+  host: text,
+  sr: text,
+  networks: record,
+  disks: { write: list.write, read: (said) => list.read(said)?.filter((disk) => backup.disks.some(({ name }) => name === disk)) },
+  start: flag,
+  instant: flag,
+});
 
 export function restoreParams(backup: Backup, draft: RestoreDraft): RestoreBackup {
   const some = draft.disks.length < backup.disks.length;

@@ -1,11 +1,12 @@
 // The way back, or a planned move: the VM is shut down, backed up once more, and its standby starts with that.
 
-import { Checkbox, FormGroup, TextInput } from '@patternfly/react-core';
+import { Checkbox } from '@patternfly/react-core';
 import { useState } from 'react';
-import { Trans, useTranslation } from 'react-i18next';
+import { useTranslation } from 'react-i18next';
 import type { Standby } from '../../api/generated';
 import { NumberField } from '../../parts/fields';
 import { FormDialog } from '../../parts/FormDialog';
+import { TypeName } from '../../parts/TypeName';
 
 /** As the API has it where nothing is said. */
 const DEADLINE_S = 120;
@@ -28,9 +29,7 @@ export function FailBack({ standby, close }: { standby: Standby; close: () => vo
     >
       <NumberField id="back-minutes" label={t('Minutes that the guest may take to shut down')} value={minutes} set={setMinutes} min={1} max={LONGEST_MINUTES} />
       <Checkbox id="back-force" label={t('Power it off when it does not')} isChecked={force} onChange={(_event, on) => setForce(on)} />
-      <FormGroup fieldId="back-name" label={<Trans t={t} defaults="Type <0>{{name}}</0> to go on" values={{ name: standby.name }} components={[<strong key="0" />]} />}>
-        <TextInput id="back-name" value={typed} autoComplete="off" onChange={(_event, value) => setTyped(value)} />
-      </FormGroup>
+      <TypeName id="back-name" name={standby.name} value={typed} set={setTyped} />
     </FormDialog>
   );
 }

@@ -14,12 +14,12 @@ import { Nothing } from '../../parts/feedback';
 import { ChoiceField, Help, TextField, useSrOptions, useVmNameProblem } from '../../parts/fields';
 import { NetworkMap, usePlaces } from '../../parts/NetworkMap';
 import { PageHead } from '../../parts/PageHead';
-import { useUrlState } from '../../parts/url';
+import { useDraft } from '../../parts/useDraft';
 import { WaitsFor } from '../../parts/WaitsFor';
 import { mayNot } from '../../rules/may';
 import { useUser } from '../../shell/user';
 import { NoRepository } from '../backup/NoRepository';
-import { createStandby, EMPTY_STANDBY, standbyReady, type StandbyDraft } from './draft';
+import { createStandby, EMPTY_STANDBY, KEPT_OF_STANDBY, standbyReady, type StandbyDraft } from './draft';
 
 const ID = /^[0-9a-f]{8}-/;
 const OFFERED = 10;
@@ -42,10 +42,8 @@ function StandbyForm() {
   const { t } = useTranslation();
   const navigate = useNavigate();
   const { run, copy } = useActs();
-  const [asked] = useUrlState('vm');
-  const [draft, setDraft] = useState<StandbyDraft>({ ...EMPTY_STANDBY, vm: asked ?? '' });
+  const { draft, set } = useDraft(EMPTY_STANDBY, KEPT_OF_STANDBY);
   const [busy, setBusy] = useState(false);
-  const set = (part: Partial<StandbyDraft>) => setDraft((before) => ({ ...before, ...part }));
   const read = useRead('vm.get', { vm: draft.vm }, { enabled: draft.vm !== '' });
   const vm = read.data;
   const act = { method: 'standby.create' as const, params: createStandby(vm?.id ?? '', draft), title: t('Make a standby of {{name}}', { name: vm?.name ?? draft.vm }) };

@@ -171,6 +171,7 @@ describe('a new standby', () => {
     await userEvent.selectOptions(screen.getByRole('combobox', { name: 'In place of lan' }), 'dmz');
     await userEvent.selectOptions(screen.getByRole('combobox', { name: 'Repository' }), 'r');
     expect(await serious()).toEqual([]);
+    await waitFor(() => expect(shown.address()).toBe('/standbys/new?vm=v&host=h2&repository=r&networks=lan%3Admz'));
     await userEvent.click(screen.getByRole('button', { name: 'Make it' }));
     expect(shown.calls('standby.create')).toEqual([{ vm: 'v', host: 'h2', repository: 'r', networks: { lan: 'dmz' } }]);
     await waitFor(() => expect(shown.address()).toBe('/standbys/s'));

@@ -2,6 +2,7 @@
 
 import type { CreateStandby } from '../../api/generated';
 import { VM_NAME } from '../../parts/fields';
+import { flag, record, text, type Kept } from '../../parts/kept';
 import { mapped, type NetworkChoices } from '../../parts/networks';
 
 export interface StandbyDraft {
@@ -16,6 +17,9 @@ export interface StandbyDraft {
 }
 
 export const EMPTY_STANDBY: StandbyDraft = { vm: '', host: '', sr: '', repository: '', name: '', networks: {}, keepMacs: false };
+
+/** All of it can stand in the address. */
+export const KEPT_OF_STANDBY: Kept<StandbyDraft> = { vm: text, host: text, sr: text, repository: text, name: text, networks: record, keepMacs: flag };
 
 export function createStandby(vm: string, draft: StandbyDraft): CreateStandby {
   return {

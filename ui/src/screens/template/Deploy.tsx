@@ -1,7 +1,7 @@
 // A VM from a template: what it is to have beside, what its cloud-init is told, and that as the guest will read it.
 
 import { ActionGroup, Button, Checkbox, CodeBlock, CodeBlockCode, Form, FormGroup, FormSection, Grid, PageSection, Radio } from '@patternfly/react-core';
-import { useState } from 'react';
+import { useMemo, useState } from 'react';
 import { useTranslation } from 'react-i18next';
 import { Link, useNavigate, useParams } from 'react-router';
 import { useRead } from '../../api/client';
@@ -14,6 +14,7 @@ import { useFormat } from '../../parts/format';
 import { useNames } from '../../parts/names';
 import { PageHead } from '../../parts/PageHead';
 import { useUnsaved } from '../../parts/unsaved';
+import { useDraft } from '../../parts/useDraft';
 import { WaitsFor } from '../../parts/WaitsFor';
 import { mayNot } from '../../rules/may';
 import { useUser } from '../../shell/user';
@@ -21,7 +22,7 @@ import { filled, variablesIn } from '../fragment/kind';
 import { useFragmentParts, useFragments, type Part } from '../fragment/parts';
 import { FragmentPicker } from '../fragment/Picker';
 import { cloudProblem, ownTexts, preview, values, type CloudDraft } from './cloudInit';
-import { deployParams, deployReady, diskGib, emptyDeploy, fragmentsOf, type DeployDraft } from './draft';
+import { deployParams, deployReady, diskGib, emptyDeploy, fragmentsOf, KEPT_OF_DEPLOY, losesText, type DeployDraft } from './draft';
 
 const FORM = 'deploy-form';
 
@@ -42,13 +43,13 @@ function DeployForm({ template }: { template: Template }) {
   const navigate = useNavigate();
   const names = useNames();
   const { run, copy } = useActs();
-  const [draft, setDraft] = useState<DeployDraft>(() => emptyDeploy(template));
+  const { draft, set } = useDraft(useMemo(() => emptyDeploy(template), [template]), KEPT_OF_DEPLOY);
   const [busy, setBusy] = useState(false);
   const parts = useFragmentParts(fragmentsOf(template, draft));
-  const set = (part: Partial<DeployDraft>) => setDraft((before) => ({ ...before, ...part }));
+  const problem = cloudProblem(draft.cloud, parts);
   const act = { method: 'template.deploy' as const, params: deployParams(template, draft), title: t('Deploy {{name}}', { name: draft.name }) };
   const fine = deployReady(draft, parts) && template.ready;
-  useUnsaved(draft.name !== '');
+  useUnsaved(losesText(draft));
   const submit = async () => {
     if (!fine || busy) return;
     setBusy(true);
@@ -86,7 +87,7 @@ function DeployForm({ template }: { template: Template }) {
           <Button variant="link" component={(props) => <Link {...props} to={`/templates/${template.id}`} />}>
             {t('Cancel')}
           </Button>
-          <WaitsFor form={FORM} ready={fine} />
+          <WaitsFor form={FORM} ready={fine} otherwise={template.ready ? problem && t('Still to be filled in or corrected: {{fields}}.', { fields: t('What cloud-init is told') }) : t('The template is not complete yet')} />
         </ActionGroup>
       </Form>
     </PageSection>

@@ -2,6 +2,7 @@
 
 import type { DeployTemplate, Template } from '../../api/generated';
 import { VM_NAME, words } from '../../parts/fields';
+import { count, flag, list, oneOf, part, text, type Kept } from '../../parts/kept';
 import type { Part } from '../fragment/parts';
 import { cloudInit, cloudProblem, NO_CLOUD, type CloudDraft } from './cloudInit';
 
@@ -34,6 +35,22 @@ export function emptyDeploy(template: Template): DeployDraft {
     cloud: NO_CLOUD,
   };
 }
+
+/** Keys, user-data, network configuration and variables stand in no address: people write secrets into them. */
+export const KEPT_OF_DEPLOY: Kept<DeployDraft> = {
+  name: text,
+  vcpus: count,
+  memory: count,
+  gib: count,
+  nics: list,
+  tags: text,
+  description: text,
+  start: flag,
+  cloud: part<CloudDraft>(NO_CLOUD, { kind: oneOf('keys', 'own', 'none'), hostname: text, fragments: list }),
+};
+
+/** Something is typed that a reload would lose. */
+export const losesText = ({ cloud }: DeployDraft): boolean => (['keys', 'userData', 'network', 'variables'] as const).some((field) => cloud[field] !== NO_CLOUD[field]);
 
 /** Only what differs from the template. */
 export function deployParams(template: Template, draft: DeployDraft): DeployTemplate {
