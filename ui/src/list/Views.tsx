@@ -9,6 +9,7 @@ import { useTranslation } from 'react-i18next';
 import { useNavigate, useSearchParams } from 'react-router';
 import { TextField } from '../parts/fields';
 import { Modal } from '../parts/Modal';
+import { WaitsFor } from '../parts/WaitsFor';
 
 export interface View {
   name: string;
@@ -131,6 +132,7 @@ function Naming({ close, save, taken }: { close(): void; save(name: string): voi
         <Button variant="link" onClick={close}>
           {t('Cancel')}
         </Button>
+        <WaitsFor form="view-form" ready={!!name.trim()} />
       </ModalFooter>
     </Modal>
   );

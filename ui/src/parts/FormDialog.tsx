@@ -14,6 +14,8 @@ interface Props<M extends MethodName> {
   act: Act<M>;
   button: string;
   ready: boolean;
+  /** What it waits for, where that is no field that is missing or wrong. */
+  waits?: string;
   close(): void;
   about?: string;
   /** It asks for much. */
@@ -26,7 +28,7 @@ interface Props<M extends MethodName> {
   children: React.ReactNode;
 }
 
-export function FormDialog<M extends MethodName>({ act, button, ready, close, about, wide, secret, hidden = [], done, children }: Props<M>) {
+export function FormDialog<M extends MethodName>({ act, button, ready, waits, close, about, wide, secret, hidden = [], done, children }: Props<M>) {
   const { t } = useTranslation();
   const { run, copy } = useActs();
   const [busy, setBusy] = useState(false);
@@ -70,7 +72,7 @@ export function FormDialog<M extends MethodName>({ act, button, ready, close, ab
         <Button variant="link" onClick={close}>
           {t('Cancel')}
         </Button>
-        <WaitsFor form={id} ready={ready} />
+        <WaitsFor form={id} ready={ready} otherwise={waits} />
       </ModalFooter>
     </Modal>
   );

@@ -7,7 +7,7 @@ import userEvent from '@testing-library/user-event';
 import { useState } from 'react';
 import { describe, expect, it } from 'vitest';
 import { serious, show } from '../testing/show';
-import { AreaField, TextField } from './fields';
+import { AreaField, ChoiceField, NumberField, TextField } from './fields';
 import { FormDialog } from './FormDialog';
 
 function Dialog() {
@@ -45,6 +45,24 @@ describe('a form', () => {
     await userEvent.type(screen.getByRole('textbox', { name: /^Address/ }), 'https://x');
     await waitFor(() => expect(waits()).toBeUndefined());
     expect(screen.getByRole('button', { name: 'Make' }).hasAttribute('disabled')).toBe(false);
+  });
+
+  it('waits for a number that fits and for a choice where there is none, or says what it waits for beside fields', async () => {
+    const Change = () => {
+      const [size, setSize] = useState(0);
+      const [host, setHost] = useState('');
+      return (
+        <FormDialog act={{ method: 'pool.create', params: { name: '' }, title: 'Change it' }} button="Change" ready={false} waits="Nothing is changed yet." close={() => undefined}>
+          <NumberField id="size" label="Size" value={size} set={setSize} min={1} />
+          <ChoiceField id="host" label="Host" value={host} set={setHost} options={[['h', 'xen1']]} none="Choose one" required />
+        </FormDialog>
+      );
+    };
+    await show(<Change />);
+    await waitFor(() => expect(waits()).toBe('Still to be filled in or corrected: Size, Host.'));
+    await userEvent.type(screen.getByRole('spinbutton', { name: 'Size' }), '8');
+    await userEvent.selectOptions(screen.getByRole('combobox', { name: 'Host' }), 'h');
+    expect(await screen.findByText('Nothing is changed yet.')).toBeTruthy();
   });
 
   it('has what is said under a field read out with it', async () => {

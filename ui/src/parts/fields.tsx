@@ -24,6 +24,7 @@ interface NumberProps {
 export function NumberField({ id, label, value, set, min = 0, max = Number.MAX_SAFE_INTEGER, step = 1, help }: NumberProps) {
   const { t } = useTranslation();
   const within = (value: number) => Math.min(max, Math.max(min, value));
+  const wrong = within(value) !== value;
   return (
     <FormGroup label={label} fieldId={id}>
       <NumberInput
@@ -31,6 +32,7 @@ export function NumberField({ id, label, value, set, min = 0, max = Number.MAX_S
         min={min}
         max={max}
         inputProps={{ id, 'aria-describedby': help ? helpOf(id) : undefined }}
+        validated={wrong ? 'error' : 'default'}
         inputAriaLabel={label}
         minusBtnAriaLabel={t('Less')}
         plusBtnAriaLabel={t('More')}

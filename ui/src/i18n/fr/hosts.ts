@@ -61,4 +61,6 @@ export const hosts: Record<string, string> = {
   'Its lease, and the word of the orchestrator.': 'Son bail, et la parole de l’orchestrateur.',
   'A shared SR that every host of the pool has attached. Each host needs a watchdog (xen_wdt).':
     'Un SR partagé que chaque hôte du pool a attaché. Chaque hôte a besoin d’un chien de garde (xen_wdt).',
+  'Look first at what would come of it.': 'Regardez d’abord ce que cela donnerait.',
+  'Say that you see to its VMs, or have them moved.': 'Dites que vous vous occupez de ses VMs, ou faites-les déplacer.',
 };

@@ -36,4 +36,5 @@ export const mail: Record<string, string> = {
   'Which runs': 'Quelles exécutions',
   'Every run': 'Toutes les exécutions',
   'Those with problems': 'Celles qui ont des problèmes',
+  'One address, such as you@example.org.': 'Une adresse, comme vous@example.org.',
 };

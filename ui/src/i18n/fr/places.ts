@@ -239,4 +239,5 @@ export const places: Record<string, string> = {
   'Filter: severity:error kind:host age:<1d, or words': 'Filtre : severity:error kind:host age:<1d, ou des mots',
   'Filter tasks': 'Filtrer les tâches',
   'Filter: status:parked user:anna age:<1d, or words': 'Filtre : status:parked user:anna age:<1d, ou des mots',
+  'Nothing would move.': 'Rien ne serait déplacé.',
 };

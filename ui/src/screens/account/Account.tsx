@@ -10,12 +10,16 @@ import { Facts } from '../../parts/Facts';
 import { TextField } from '../../parts/fields';
 import { useFormat } from '../../parts/format';
 import { PageTitle } from '../../parts/PageTitle';
+import { WaitsFor } from '../../parts/WaitsFor';
 import { useUser } from '../../shell/user';
 import { Access } from '../user/Access';
 import { ROLES, useScope } from '../user/Bindings';
 import { SecondFactor } from './SecondFactor';
 
 const SHORTEST = 12;
+
+/** The form, for who says what it waits for. */
+const PASSWORD = 'password-form';
 
 export default function Account() {
   const { t } = useTranslation();
@@ -58,7 +62,7 @@ export default function Account() {
         <Card isCompact>
           <CardTitle component="h2">{t('Change the password')}</CardTitle>
           <CardBody>
-            <Form onSubmit={(event) => void change(event)}>
+            <Form id={PASSWORD} onSubmit={(event) => void change(event)}>
               <input type="text" autoComplete="username" value={user.name} readOnly hidden />
               <TextField id="old" type="password" label={t('Present password')} value={old} set={setOld} required />
               <TextField id="new" type="password" label={t('New password')} value={next} set={setNext} required wrong={short} help={t('Your other sessions end.')} />
@@ -67,6 +71,7 @@ export default function Account() {
                 <Button type="submit" isDisabled={!old || !!short || !!other}>
                   {t('Change the password')}
                 </Button>
+                <WaitsFor form={PASSWORD} ready={!!old && !short && !other} />
               </ActionGroup>
             </Form>
           </CardBody>

@@ -32,6 +32,7 @@ export function Maintenance({ host, close, moved }: { host: Host; close: () => v
       act={act}
       button={moving ? t('Move its VMs away') : t('Begin maintenance')}
       ready={running.data !== undefined && (total === 0 || moving || seen)}
+      waits={running.data && t('Say that you see to its VMs, or have them moved.')}
       close={close}
       done={(came) => Array.isArray(came.vms) && moved(came as Evacuation)}
       about={t('It takes no new VMs and starts none until the maintenance is ended.')}

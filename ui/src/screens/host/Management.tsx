@@ -40,6 +40,7 @@ export function Management({ host, close }: { host: Host; close: () => void }) {
       act={{ method: 'host.set_management', params, title: t('Change the management interface of {{name}}', { name: host.name }) }}
       button={t('Change')}
       ready={filled && fine}
+      waits={filled ? t('Look first at what would come of it.') : t('Nothing is changed yet.')}
       close={close}
       wide
       about={t('What is empty stays. The host goes back to what it has now by itself when it is not heard over the new one within a minute.')}

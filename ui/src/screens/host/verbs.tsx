@@ -84,6 +84,7 @@ function Address({ host, close }: { host: Host; close: () => void }) {
       act={{ method: 'host.set_address', params: { host: host.id, address }, title: t('Look for {{name}} under another address', { name: host.name }), undo: { method: 'host.set_address', params: { host: host.id, address: host.address } } }}
       button={t('Change')}
       ready={fine && address !== host.address}
+      waits={t('Nothing is changed yet.')}
       close={close}
       about={t('The orchestrator calls its agent there. Nothing on the host changes.')}
     >
@@ -105,6 +106,7 @@ function PeerAddress({ host, close }: { host: Host; close: () => void }) {
       act={{ method: 'host.set_peer_address', params: { host: host.id, ...(address ? { address } : {}) }, title: t('Another address of {{name}} for hosts', { name: host.name }), undo: { method: 'host.set_peer_address', params: { host: host.id, ...(before ? { address: before } : {}) } } }}
       button={t('Change')}
       ready={fine && address !== before}
+      waits={t('Nothing is changed yet.')}
       close={close}
       about={t('For a network of the hosts’ own. The orchestrator goes on calling {{address}}.', { address: host.address })}
     >

@@ -26,7 +26,7 @@ export function CutOver({ row, close }: { row: Import; close: () => void }) {
       </FormGroup>
       {later && (
         <FormGroup label={t('Time')} fieldId="cut-at" isRequired>
-          <TextInput id="cut-at" type="datetime-local" value={at} onChange={(_event, value) => setAt(value)} />
+          <TextInput id="cut-at" type="datetime-local" isRequired value={at} onChange={(_event, value) => setAt(value)} />
         </FormGroup>
       )}
       <Checkbox id="cut-force" label={t('Power the source off when its guest does not shut down in time')} isChecked={force} onChange={(_event, on) => setForce(on)} />

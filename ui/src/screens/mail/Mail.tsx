@@ -5,15 +5,21 @@ import { useState } from 'react';
 import { useTranslation } from 'react-i18next';
 import { useRead } from '../../api/client';
 import type { MailSecurity, MailSettings } from '../../api/generated';
+import { msg } from '../../i18n/msg';
 import { useActs } from '../../parts/acts';
 import { Alert } from '../../parts/Alert';
 import { Failed, Loading, Nothing } from '../../parts/feedback';
 import { AreaField, ChoiceField, TextField } from '../../parts/fields';
 import { PageTitle } from '../../parts/PageTitle';
+import { WaitsFor } from '../../parts/WaitsFor';
 import { WhyButton } from '../../parts/WhyButton';
 import { mayNot } from '../../rules/may';
 import { useUser } from '../../shell/user';
 import { fromMail, mailProblems, sameMail, setMail, USUAL_PORT, type MailDraft } from './draft';
+
+/** The forms, for who says what they wait for. */
+const SERVER = 'mail-form';
+const TEST = 'mail-test-form';
 
 export default function Mail() {
   const { t } = useTranslation();
@@ -64,7 +70,7 @@ function Server({ settings }: { settings: MailSettings }) {
     <Card isCompact>
       <CardTitle component="h2">{t('The server that takes the mail')}</CardTitle>
       <CardBody>
-        <Form onSubmit={(event) => void submit(event)}>
+        <Form id={SERVER} onSubmit={(event) => void submit(event)}>
           <TextField id="mail-server" label={t('Server')} value={draft.server} set={set('server')} required placeholder="mail.example.org" wrong={said('server')} />
           <ChoiceField
             id="mail-security"
@@ -91,6 +97,7 @@ function Server({ settings }: { settings: MailSettings }) {
                 {t('Send no mail any more')}
               </WhyButton>
             )}
+            <WaitsFor form={SERVER} ready={ready} otherwise={t(why ?? msg('Nothing is changed yet.'))} />
           </ActionGroup>
         </Form>
       </CardBody>
@@ -104,7 +111,8 @@ function Test({ settings }: { settings: MailSettings }) {
   const [to, setTo] = useState('');
   const [busy, setBusy] = useState(false);
   const act = { method: 'mail.test' as const, params: { to: to.trim() }, title: t('Send a test to {{to}}', { to: to.trim() }) };
-  const ready = settings.server !== '' && /^[^@\s]+@[^@\s]+$/.test(to.trim());
+  const good = /^[^@\s]+@[^@\s]+$/.test(to.trim());
+  const ready = settings.server !== '' && good;
   const submit = async (event: React.FormEvent) => {
     event.preventDefault();
     if (!ready || busy) return;
@@ -116,8 +124,8 @@ function Test({ settings }: { settings: MailSettings }) {
     <Card isCompact>
       <CardTitle component="h2">{t('Does it work?')}</CardTitle>
       <CardBody>
-        <Form onSubmit={(event) => void submit(event)}>
-          <TextField id="mail-to" label={t('To')} value={to} set={setTo} placeholder="you@example.org" help={settings.server === '' ? t('First set the server.') : t('Sends a message through the server as it is set, and says what the server said.')} />
+        <Form id={TEST} onSubmit={(event) => void submit(event)}>
+          <TextField id="mail-to" label={t('To')} value={to} set={setTo} required placeholder="you@example.org" wrong={good ? undefined : t('One address, such as you@example.org.')} help={settings.server === '' ? t('First set the server.') : t('Sends a message through the server as it is set, and says what the server said.')} />
           <ActionGroup>
             <Button type="submit" variant="secondary" isDisabled={!ready} isLoading={busy}>
               {t('Send a test')}
@@ -125,6 +133,7 @@ function Test({ settings }: { settings: MailSettings }) {
             <Button variant="link" isDisabled={!ready} onClick={() => copy(act)}>
               {t('Copy as …')}
             </Button>
+            <WaitsFor form={TEST} ready={ready} otherwise={t('First set the server.')} />
           </ActionGroup>
         </Form>
       </CardBody>

@@ -37,6 +37,7 @@ export function BalanceNow({ pool, policy, close }: { pool: Pool; policy: Balanc
       act={{ method: 'pool.balance', params, title: t('Balance {{name}}', { name: pool.name }) }}
       button={t('Move them')}
       ready={(plan?.moves.length ?? 0) > 0}
+      waits={plan && t('Nothing would move.')}
       close={close}
       about={t('The plan is made anew when it begins, and each move is checked once more.')}
     >
@@ -71,7 +72,7 @@ export function BalanceSettings({ pool, policy, close }: { pool: Pool; policy: B
   const set = (part: Partial<BalanceDraft>) => setDraft((before) => ({ ...before, ...part }));
   const params = balanceParams(pool.id, policy, draft);
   return (
-    <FormDialog act={{ method: 'pool.set_balance', params, title: t('How {{name}} is balanced', { name: pool.name }) }} button={t('Change')} ready={Object.keys(params).length > 1} close={close}>
+    <FormDialog act={{ method: 'pool.set_balance', params, title: t('How {{name}} is balanced', { name: pool.name }) }} button={t('Change')} ready={Object.keys(params).length > 1} waits={t('Nothing is changed yet.')} close={close}>
       <FormGroup role="radiogroup" fieldId="balance-mode" label={t('Who decides')}>
         {MODES.map((one) => (
           <Radio key={one} id={`balance-${one}`} name="balance-mode" label={t(MODE[one].label)} description={t(MODE[one].text)} isChecked={draft.mode === one} onChange={() => set({ mode: one })} />

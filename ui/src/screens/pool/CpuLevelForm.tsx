@@ -42,6 +42,7 @@ export function SetCpuLevel({ pool, status, close }: { pool: Pool; status: CpuLe
       act={{ method: 'pool.set_cpu_level', params, title: t('CPU level of {{name}}', { name: pool.name }), undo: { method: 'pool.set_cpu_level', params: { pool: pool.id, mode: before } } }}
       button={t('Change')}
       ready={fine && !sameLevel(before, mode)}
+      waits={t('Nothing is changed yet.')}
       close={close}
       wide
       about={t('It counts for VMs that start from now on. One that runs keeps what it has until it is shut down and started; a reboot from inside changes nothing.')}

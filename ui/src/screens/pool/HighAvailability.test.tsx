@@ -54,7 +54,7 @@ describe('high availability', () => {
     const sr = (id: string, pool: string, spec?: object) => ({ id, name: id, pool, spec, hosts: [], vdis: 0 });
     const srs = page([sr('nas', 'p', { kind: 'nfs' }), sr('local', 'p'), sr('far', 'q', { kind: 'nfs' })] as never[]);
     const shown = await show(<HighAvailability pool={pool} close={() => undefined} />, { answers: { 'ha.show': { ...ha, armed: null }, 'sr.list': srs, 'ha.enable': ha } });
-    const field = await screen.findByLabelText('Where the leases of the hosts are');
+    const field = await screen.findByRole('combobox', { name: 'Where the leases of the hosts are' });
     await within(field).findByRole('option', { name: 'nas' });
     expect(within(field).queryByRole('option', { name: /local|far/ })).toBeNull();
     await userEvent.selectOptions(field, 'nas');

@@ -160,6 +160,7 @@ function Enable({ pool, close }: { pool: Pool; close: () => void }) {
     >
       <ChoiceField
         id="ha-sr"
+        required
         label={t('Where the leases of the hosts are')}
         value={sr}
         set={setSr}

@@ -7,6 +7,7 @@ import { useRead } from '../../api/client';
 import type { Pool } from '../../api/generated';
 import { useTasks } from '../../live/tasks';
 import { useActs, type Act } from '../../parts/acts';
+import { CopyButton } from '../../parts/CopyButton';
 import { over } from '../../parts/words';
 import { WhyButton } from '../../parts/WhyButton';
 import { mayNot } from '../../rules/may';
@@ -35,9 +36,12 @@ export function Updating({ pool }: { pool: Pool }) {
         actions={{
           hasNoOffset: true,
           actions: (
-            <WhyButton variant="link" isInline why={why} go={() => void run(act)}>
-              {act.title}
-            </WhyButton>
+            <span className="x-verb">
+              <WhyButton variant="link" isInline why={why} go={() => void run(act)}>
+                {act.title}
+              </WhyButton>
+              <CopyButton act={act} label={act.title} />
+            </span>
           ),
         }}
       >

@@ -37,7 +37,7 @@ export function EditLimits({ repository, close }: { repository: Repository; clos
     ...(limits.bandwidth === was.bandwidth ? {} : { bandwidth: limits.bandwidth * MIB }),
   };
   return (
-    <FormDialog act={{ method: 'repository.update', params, title: t('Change the limits of {{name}}', { name: repository.name }) }} button={t('Change')} ready={Object.keys(params).length > 1} close={close} about={t('How much of it backups may take up. A new speed holds at once, also for those that run.')}>
+    <FormDialog act={{ method: 'repository.update', params, title: t('Change the limits of {{name}}', { name: repository.name }) }} button={t('Change')} ready={Object.keys(params).length > 1} waits={t('Nothing is changed yet.')} close={close} about={t('How much of it backups may take up. A new speed holds at once, also for those that run.')}>
       <LimitFields limits={limits} set={setLimits} />
     </FormDialog>
   );

@@ -75,6 +75,7 @@ export function SetRules({ group, close }: { group: SecurityGroup; close: () => 
       act={{ method: 'security_group.set_rules', params: { group: group.id, ingress: toRules(ingress), egress: toRules(egress) }, title: t('Change the rules of {{name}}', { name: group.name }), undo: { method: 'security_group.set_rules', params: { group: group.id, ingress: group.ingress, egress: group.egress } } }}
       button={t('Change')}
       ready={directionReady(ingress) && directionReady(egress) && !sameRules(group, ingress, egress)}
+      waits={t('Nothing is changed yet.')}
       close={close}
       about={t('It holds at once, for running VMs too. A rule that is taken away ends no connection that is established.')}
     >

@@ -102,7 +102,7 @@ export function CreateSr({ close }: { close: () => void }) {
         wrong={place.good(path) ? undefined : t(place.wrong)}
       />
       {kind === 'nfs' && <TextField id="sr-options" label={t('Mount options')} value={options} set={setOptions} placeholder="vers=4.2" help={t('Beside ours. Usually none.')} />}
-      <ChoiceField id="sr-host" label={kind === 'nfs' ? t('First host') : t('Host')} value={on} set={setHost} options={hosts} />
+      <ChoiceField id="sr-host" required label={kind === 'nfs' ? t('First host') : t('Host')} value={on} set={setHost} options={hosts} />
     </FormDialog>
   );
 }
@@ -114,7 +114,7 @@ export function AttachSr({ sr, close }: { sr: Sr; close: () => void }) {
   const on = host || hosts[0]?.[0] || '';
   return (
     <FormDialog act={{ method: 'sr.attach', params: { sr: sr.id, host: on }, title: t('Attach {{name}} to a host', { name: sr.name }) }} button={t('Attach')} ready={on !== ''} close={close}>
-      <ChoiceField id="attach-host" label={t('Host')} value={on} set={setHost} options={hosts} help={hosts.length === 0 ? t('Every host has it.') : undefined} />
+      <ChoiceField id="attach-host" required label={t('Host')} value={on} set={setHost} options={hosts} help={hosts.length === 0 ? t('Every host has it.') : undefined} />
     </FormDialog>
   );
 }

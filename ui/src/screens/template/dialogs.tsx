@@ -68,7 +68,7 @@ export function ImportTemplate({ close }: { close: () => void }) {
       <TextField id="template-name" label={t('Name')} value={name} set={setName} required autoFocus placeholder="debian-13" />
       <TextField id="template-url" label={t('Address')} value={url} set={setUrl} required placeholder="https://cloud.debian.org/…/debian-13-generic-amd64.qcow2" wrong={isUrl(url) ? undefined : t('It begins with https:// or http://.')} />
       <TextField id="template-sha256" label={t('SHA-256')} value={sha256} set={setSha256} wrong={isDigest(sha256) ? undefined : t('64 hexadecimal digits, or none.')} help={t('Of the file, as its publisher gives it. Without it nobody knows that the file is theirs.')} />
-      <ChoiceField id="template-host" label={t('Host')} value={on} set={setHost} options={hosts} />
+      <ChoiceField id="template-host" required label={t('Host')} value={on} set={setHost} options={hosts} />
       <ChoiceField id="template-sr" label={t('Storage')} value={sr} set={setSr} options={srs} none={t('The host’s own')} />
       <Grid hasGutter sm={6}>
         <ChoiceField
@@ -99,6 +99,7 @@ export function SetFragments({ template, close }: { template: Template; close: (
       act={{ method, params: { template: template.id, fragments }, title: t('The fragments of {{name}}', { name: template.name }), undo: { method, params: { template: template.id, fragments: before } } }}
       button={t('Change')}
       ready={fragments.join() !== before.join()}
+      waits={t('Nothing is changed yet.')}
       close={close}
       about={t('Each VM that is made from it from now on gets them, in this order. VMs that are there stay as they are.')}
     >

@@ -84,7 +84,7 @@ export function BindingsField({ bindings, set, none }: { bindings: Binding[]; se
             </FormSelect>
           )}
           {binding.scope.kind === 'tag' && (
-            <TextInput aria-label={t('Tag')} placeholder={t('Tag')} value={binding.scope.value} onChange={(_event, value) => change(index, { ...binding, scope: { kind: 'tag', value } })} />
+            <TextInput aria-label={t('Tag')} isRequired placeholder={t('Tag')} value={binding.scope.value} onChange={(_event, value) => change(index, { ...binding, scope: { kind: 'tag', value } })} />
           )}
           <Button variant="plain" aria-label={t('Take this role away')} icon={<MinusIcon />} onClick={() => set(bindings.filter((_, at) => at !== index))} />
         </div>

@@ -55,6 +55,7 @@ export function EditUser({ user, close }: { user?: User; close: () => void }) {
       act={{ method: 'user.update', params, title: t('Change the user {{name}}', { name: user.name }) }}
       button={t('Change')}
       ready={!same && complete(bindings) && (!password || !short)}
+      waits={t('Nothing is changed yet.')}
       close={close}
     >
       <Checkbox id="user-enabled" label={t('May sign in')} isChecked={enabled} onChange={(_event, on) => setEnabled(on)} />

@@ -26,7 +26,7 @@ export function DiskElsewhere({ vdi, move, close }: { vdi: Vdi; move: boolean; c
   );
   if (move) {
     return (
-      <FormDialog act={{ method: 'vdi.migrate', params: place, title: t('Move {{name}}', title) }} button={t('Move')} ready={!same} close={close} about={t('A VM needs all its disks on its own host. One that runs stands for a while at the end, in which its memory is saved and resumed.')}>
+      <FormDialog act={{ method: 'vdi.migrate', params: place, title: t('Move {{name}}', title) }} button={t('Move')} ready={!same} waits={t('Nothing is changed yet.')} close={close} about={t('A VM needs all its disks on its own host. One that runs stands for a while at the end, in which its memory is saved and resumed.')}>
         {fields}
       </FormDialog>
     );

@@ -44,7 +44,7 @@ export function UploadDisk({ within, close }: { within?: Sr; close: () => void }
       about={t('A raw disk or an ISO image. It goes on after an interruption, as long as this page is open.')}
     >
       <FormGroup label={t('File')} fieldId="upload-file" isRequired>
-        <input id="upload-file" type="file" className="x-file" onChange={(event) => void choose(event.target.files?.[0])} />
+        <input id="upload-file" type="file" required className="x-file" onChange={(event) => void choose(event.target.files?.[0])} />
         {file && <Help>{format.bytes(file.size)}</Help>}
       </FormGroup>
       {file && known && <NotRaw file={file} format={known} host={place.on} />}

@@ -25,7 +25,7 @@ export function PlaceFields({ place, within }: { place: ReturnType<typeof usePla
   const { t } = useTranslation();
   return (
     <>
-      <ChoiceField id="vdi-host" label={t('Host')} value={place.on} set={place.setHost} options={place.hosts} />
+      <ChoiceField id="vdi-host" required label={t('Host')} value={place.on} set={place.setHost} options={place.hosts} />
       {!within && <ChoiceField id="vdi-sr" label={t('Storage')} value={place.sr} set={place.setSr} options={place.srs} none={t('The host’s own')} />}
     </>
   );
@@ -79,6 +79,7 @@ export function ResizeDisk({ vdi, close }: { vdi: Pick<Vdi, 'id' | 'name' | 'siz
       act={{ method: 'vdi.resize', params: { vdi: vdi.id, size: gib * GIB }, title: t('Make {{name}} larger', { name: vdi.name }) }}
       button={t('Make larger')}
       ready={gib * GIB > vdi.size}
+      waits={t('Nothing is changed yet.')}
       close={close}
       about={t('A running guest sees it with its next request. Then grow the partition and the file system in it. A disk is never made smaller.')}
     >

@@ -78,6 +78,7 @@ function EditCompany({ vm, name, close }: { vm: Vm; name(id: string): string; cl
       }}
       button={t('Change')}
       ready={Object.keys(params).length > 1 && both.length === 0}
+      waits={t('Nothing is changed yet.')}
       close={close}
       about={t('Heeded when it is placed the next time, and by balancing. Nothing moves now.')}
     >

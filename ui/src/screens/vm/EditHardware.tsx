@@ -23,6 +23,7 @@ export function EditHardware({ vm, spec, close }: { vm: Vm; spec: VmSpec; close:
       act={{ method: 'vm.update', params: { vm: vm.id, hardware }, title: t('Change the hardware of {{name}}', { name: vm.name }), undo: { method: 'vm.update', params: { vm: vm.id, hardware: before } } }}
       button={t('Change')}
       ready={fits && !same}
+      waits={t('Nothing is changed yet.')}
       close={close}
       about={t('Share, limit and CPUs change at once; the drive, the channel and PCI devices at the next start.')}
     >

@@ -4,7 +4,7 @@ import { Checkbox, FormGroup } from '@patternfly/react-core';
 import { useState } from 'react';
 import { useTranslation } from 'react-i18next';
 import type { Protection, Vm } from '../../api/generated';
-import { AreaField, Help } from '../../parts/fields';
+import { AreaField } from '../../parts/fields';
 import { FormDialog } from '../../parts/FormDialog';
 import { customOf, customText, kept } from './hardware';
 
@@ -29,8 +29,7 @@ export function EditKept({ vm, close }: { vm: Vm; close: () => void }) {
           <Checkbox key={kind} id={`protect-${kind}`} label={label} description={description} isChecked={!!protection[kind]} onChange={(_event, on) => setProtection({ ...protection, [kind]: on })} />
         ))}
       </FormGroup>
-      <AreaField id="custom-fields" label={t('Fields of your own')} value={text} set={setText} rows={4} placeholder="owner=ann" help={t('One a line, name=value: an owner, a cost centre, a ticket.')} />
-      {customOf(text) === undefined && <Help wrong>{t('Each line is name=value, each name once.')}</Help>}
+      <AreaField id="custom-fields" label={t('Fields of your own')} value={text} set={setText} rows={4} placeholder="owner=ann" wrong={customOf(text) === undefined ? t('Each line is name=value, each name once.') : undefined} help={t('One a line, name=value: an owner, a cost centre, a ticket.')} />
     </FormDialog>
   );
 }

@@ -70,7 +70,7 @@ export function EditVm({ vm, spec, close }: { vm: Vm; spec: VmSpec; close: () =>
   const same = Object.keys(params).length === 1;
   const act = { method: 'vm.update' as const, params, title: t('Change {{name}}', { name: vm.name }), undo: { method: 'vm.update' as const, params: changesBack(vm, spec, params) } };
   return (
-    <FormDialog act={act} button={t('Change')} ready={!same} close={close} wide about={t('A running VM gets what it can take at once; the rest waits for its next start.')}>
+    <FormDialog act={act} button={t('Change')} ready={!same} waits={t('Nothing is changed yet.')} close={close} wide about={t('A running VM gets what it can take at once; the rest waits for its next start.')}>
       <FormGroup label={t('Name')} fieldId="edit-name">
         <TextInput id="edit-name" value={form.name} onChange={(_e, value) => set('name')(value)} />
       </FormGroup>

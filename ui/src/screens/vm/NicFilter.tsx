@@ -66,6 +66,7 @@ export function NicFilter({ vm, nic, close }: { vm: Vm; nic: NicSettings; close:
       act={{ method: 'vm.set_nic', params, title: t('What may pass {{mac}} of {{name}}', { mac: nic.mac, name: vm.name }), undo: { method: 'vm.set_nic', params: nicChange(vm.id, nic.mac, draft, before) } }}
       button={t('Change')}
       ready={wrong === undefined && !lacks && Object.keys(params).length > 2}
+      waits={t('Nothing is changed yet.')}
       close={close}
       about={t('It takes effect at once. A clone, a copy or a restored VM does not have it.')}
     >

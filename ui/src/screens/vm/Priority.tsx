@@ -42,6 +42,7 @@ export function SetPriority({ vm, close }: { vm: Vm; close: () => void }) {
       act={{ method: 'ha.set_priority', params: { vm: vm.id, priority }, title: t('When {{name}} runs again after its host died', { name: vm.name }), undo: before && { method: 'ha.set_priority', params: { vm: vm.id, priority: before } } }}
       button={t('Change')}
       ready={priority !== before}
+      waits={t('Nothing is changed yet.')}
       close={close}
       about={t('Where the pool has high availability, once the host is proved to run nothing.')}
     >

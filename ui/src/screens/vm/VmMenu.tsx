@@ -12,7 +12,7 @@ import { useUser } from '../../shell/user';
 type Subject = Pick<VmRow, 'id' | 'name' | 'power' | 'managed'> & { protection?: Protection; standby_of?: string | null };
 
 /** A verb as a call, with what is asked before it. */
-function useVmActs() {
+export function useVmActs() {
   const { t } = useTranslation();
   return (vm: Subject, verb: VerbInfo, done?: () => void): { act: Act; question?: Omit<Question, keyof Act> } => {
     const title = t('{{verb}}: {{name}}', { verb: t(verbLabel(verb, vm.power)), name: vm.name });

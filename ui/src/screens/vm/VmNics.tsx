@@ -81,7 +81,7 @@ function AddNic({ vm, close }: { vm: Vm; close: () => void }) {
   const ready = chosen !== '' && (mac === '' || MAC.test(mac.toLowerCase()));
   return (
     <FormDialog act={act} button={t('Add')} ready={ready} close={close}>
-      <ChoiceField id="nic-network" label={t('Network')} value={chosen} set={setNetwork} options={networks} help={networks.length === 0 ? t('There is no network yet; create one first.') : undefined} />
+      <ChoiceField id="nic-network" required label={t('Network')} value={chosen} set={setNetwork} options={networks} help={networks.length === 0 ? t('There is no network yet; create one first.') : undefined} />
       <TextField id="nic-mac" label={t('MAC address')} value={mac} set={setMac} placeholder="00:16:3e:…" help={t('Empty: a free one is chosen.')} wrong={MAC.test(mac.toLowerCase()) ? undefined : t('Six pairs of hexadecimal digits with colons between.')} />
     </FormDialog>
   );

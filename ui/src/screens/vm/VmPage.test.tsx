@@ -53,6 +53,16 @@ describe('the page of a VM', () => {
     expect(shown.address()).toBe('/vms/v/disks');
   });
 
+  it('has as a command what is done most, where it is done', async () => {
+    const shown = await at('/vms/v');
+    await userEvent.click(await screen.findByRole('button', { name: 'Copy as a command: Shut down' }));
+    const dialog = within(await screen.findByRole('dialog'));
+    expect(dialog.getByRole<HTMLInputElement>('textbox', { name: 'Command line' }).value).toBe('xenith vm shutdown v');
+    expect(dialog.getByText(/"vm.shutdown"/)).toBeTruthy();
+    expect(shown.calls('vm.shutdown')).toEqual([]);
+    expect(await serious()).toEqual([]);
+  });
+
   it('shows a part by its address', async () => {
     await at('/vms/v/disks');
     expect(await screen.findByText('db-1-root')).toBeTruthy();

@@ -41,7 +41,7 @@ export function InsertCd({ vm, close }: { vm: Vm; close: () => void }) {
   const iso = chosen || list[0]?.id || '';
   return (
     <FormDialog act={{ method: 'vm.insert_cd', params: { vm: vm.id, iso }, title: t('Insert a CD into {{name}}', { name: vm.name }) }} button={t('Insert')} ready={iso !== ''} close={close} about={t('Also while it runs. A medium that is in the drive is taken out.')}>
-      <ChoiceField id="cd-iso" label={t('ISO')} value={iso} set={setIso} options={list.map((one) => [one.id, one.name])} none={list.length === 0 ? t('There is none') : undefined} />
+      <ChoiceField id="cd-iso" required label={t('ISO')} value={iso} set={setIso} options={list.map((one) => [one.id, one.name])} none={list.length === 0 ? t('There is none') : undefined} />
       {isos.data && list.length === 0 && <Help>{t('Import one under Disks, or attach storage for ISOs.')}</Help>}
     </FormDialog>
   );

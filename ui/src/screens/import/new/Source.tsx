@@ -11,6 +11,7 @@ import { useActs } from '../../../parts/acts';
 import { Alert } from '../../../parts/Alert';
 import { ErrorBox, Loading } from '../../../parts/feedback';
 import { TextField } from '../../../parts/fields';
+import { WaitsFor } from '../../../parts/WaitsFor';
 import type { StepProps } from './NewImport';
 import { fingerprintIn } from './draft';
 
@@ -96,7 +97,7 @@ function Connect({ done }: { done: (id: string) => void }) {
   };
   const ready = form.name !== '' && form.address !== '' && form.user !== '' && (!seen || form.password !== '');
   return (
-    <Form onSubmit={(event) => void submit(event)} className="x-narrow">
+    <Form id="source-form" onSubmit={(event) => void submit(event)} className="x-narrow">
       <TextField id="source-name" label={t('Name')} value={form.name} set={field('name')} required placeholder="vcenter" help={t('What it is called here.')} />
       <TextField id="source-address" label={t('Address')} value={form.address} set={field('address')} required placeholder="vcenter.example.com" help={t('Of a vCenter or an ESXi host, from 6.5 on.')} />
       <TextField id="source-user" label={t('User name')} value={form.user} set={field('user')} required placeholder="administrator@vsphere.local" />
@@ -112,10 +113,11 @@ function Connect({ done }: { done: (id: string) => void }) {
           <TextField id="source-password" label={t('Password')} type="password" value={form.password} set={field('password')} required help={t('Kept sealed, and never shown again.')} autoFocus />
         </>
       )}
-      <div>
+      <div className="x-labels">
         <Button type="submit" variant="secondary" isLoading={busy} isDisabled={!ready || busy}>
           {seen ? t('It is: connect') : t('Look at its certificate')}
         </Button>
+        <WaitsFor form="source-form" ready={ready} />
       </div>
     </Form>
   );

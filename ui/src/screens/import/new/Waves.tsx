@@ -12,6 +12,7 @@ import { Alert } from '../../../parts/Alert';
 import { ErrorBox, Loading } from '../../../parts/feedback';
 import { NumberField, TextField } from '../../../parts/fields';
 import { useFormat } from '../../../parts/format';
+import { WaitsFor } from '../../../parts/WaitsFor';
 import { plannedWave, USUAL_LIMITS, wavePlanParams, type ImportDraft, type WaveLimits } from './draft';
 
 export function Waves({ draft }: { draft: ImportDraft }) {
@@ -109,12 +110,13 @@ function Result({ draft, plan }: { draft: ImportDraft; plan: ImportPlan }) {
           </ListItem>
         ))}
       </List>
-      <Form className="x-above" onSubmit={(event) => event.preventDefault()}>
-        <TextField id="waves-name" label={t('Name of the waves')} value={prefix} set={setPrefix} placeholder="move" help={t('Each gets its number behind it.')} />
-        <div>
+      <Form id="waves-keep" className="x-above" onSubmit={(event) => event.preventDefault()}>
+        <TextField id="waves-name" label={t('Name of the waves')} value={prefix} set={setPrefix} required placeholder="move" help={t('Each gets its number behind it.')} />
+        <div className="x-labels">
           <Button variant="secondary" isDisabled={prefix.trim() === ''} onClick={() => setKeeping(true)}>
             {t('Keep these waves')}
           </Button>
+          <WaitsFor form="waves-keep" ready={prefix.trim() !== ''} />
         </div>
       </Form>
       {keeping && (
