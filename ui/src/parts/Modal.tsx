@@ -1,15 +1,20 @@
-// A dialog whose closing button is called so in the language of the page: PatternFly calls it “Close” in every language,
-// and takes no other word.
+// A dialog that the browser's Back closes, and whose closing button is called so in the language of the page: PatternFly
+// calls it “Close” in every language, and takes no other word.
 
 import { Modal as Plain, type ModalProps } from '@patternfly/react-core';
 import { useEffect, useRef } from 'react';
 import { useTranslation } from 'react-i18next';
+import { useInRouterContext } from 'react-router';
+import { BackCloses } from './BackCloses';
 
 export function Modal({ children, ...props }: Omit<ModalProps, 'ref'>) {
+  const routed = useInRouterContext();
+  const { onClose } = props;
   return (
     <Plain {...props}>
       {children}
       <CloseWord />
+      {routed && onClose && <BackCloses close={() => onClose(new KeyboardEvent('keydown', { key: 'Escape' }))} />}
     </Plain>
   );
 }

@@ -30,7 +30,7 @@ export interface Drafted<D> {
  * more: a reload would offer to do it again.
  */
 export function useDraft<D extends object>(empty: D, kept: Kept<D>, { done = false } = {}): Drafted<D> {
-  const { search, state } = useLocation();
+  const { search } = useLocation();
   const navigate = useNavigate();
   const [asked] = useState(() => fieldsIn(search, kept));
   const [draft, setDraft] = useState<D>(() => ({ ...empty, ...asked }));
@@ -45,12 +45,12 @@ export function useDraft<D extends object>(empty: D, kept: Kept<D>, { done = fal
   const there = new URLSearchParams(search).toString();
   useEffect(() => {
     if (wanted === there) return;
-    const timer = setTimeout(() => void navigate({ search: wanted }, { replace: true, state }), SETTLED_MS);
+    const timer = setTimeout(() => void navigate({ search: wanted }, { replace: true }), SETTLED_MS);
     return () => clearTimeout(timer);
-  }, [wanted, there, state, navigate]);
+  }, [wanted, there, navigate]);
   const go = (next: string) => {
     // What was typed last belongs to the step that is left.
-    void navigate({ search: wanted }, { replace: true, state });
+    void navigate({ search: wanted }, { replace: true });
     void navigate({ search: addressAt(next) });
     settle(next);
   };

@@ -8,6 +8,7 @@ import { useChangeFeed } from '../live/changes';
 import { useEventFeed } from '../live/events';
 import { useTaskFeed } from '../live/tasks';
 import { ActsProvider } from '../parts/acts';
+import { PassesOver } from '../parts/BackCloses';
 import { Loading } from '../parts/feedback';
 import { ToastsProvider } from '../parts/toasts';
 import { Arrival } from './Arrival';
@@ -71,6 +72,7 @@ export function Shell({ leave }: { leave: () => void }) {
         </Page>
         <Keys />
         <Arrival />
+        <PassesOver />
       </ActsProvider>
     </ToastsProvider>
   );
