@@ -8,16 +8,12 @@
 
 import { useEffect, useRef } from 'react';
 import { useLocation, useNavigate, useNavigationType } from 'react-router';
+import { place } from './history';
 
 /** The places of entries for dialogs, with the address that they were made for. */
 const made = new Map<number, string>();
 /** Those with an open dialog. */
 const open = new Set<number>();
-
-function place(): number | undefined {
-  const { idx } = (history.state ?? {}) as { idx?: unknown };
-  return typeof idx === 'number' ? idx : undefined;
-}
 
 /** The place of the entry for one more dialog; nothing where nobody counts them. */
 function enter(address: string, push: () => void): number | undefined {

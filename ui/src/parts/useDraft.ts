@@ -7,6 +7,7 @@
 
 import { useEffect, useState } from 'react';
 import { useLocation, useNavigate } from 'react-router';
+import { left } from './history';
 import { fieldsIn, stepIn, withForm, type Kept } from './kept';
 
 /** Between two keys. Safari takes a hundred changes of the address in half a minute. */
@@ -30,7 +31,7 @@ export interface Drafted<D> {
  * more: a reload would offer to do it again.
  */
 export function useDraft<D extends object>(empty: D, kept: Kept<D>, { done = false } = {}): Drafted<D> {
-  const { search } = useLocation();
+  const { pathname, search } = useLocation();
   const navigate = useNavigate();
   const [asked] = useState(() => fieldsIn(search, kept));
   const [draft, setDraft] = useState<D>(() => ({ ...empty, ...asked }));
@@ -45,9 +46,10 @@ export function useDraft<D extends object>(empty: D, kept: Kept<D>, { done = fal
   const there = new URLSearchParams(search).toString();
   useEffect(() => {
     if (wanted === there) return;
-    const timer = setTimeout(() => void navigate({ search: wanted }, { replace: true }), SETTLED_MS);
+    // Who has gone elsewhere meanwhile is not taken back.
+    const timer = setTimeout(() => left(pathname + search) || void navigate({ search: wanted }, { replace: true }), SETTLED_MS);
     return () => clearTimeout(timer);
-  }, [wanted, there, navigate]);
+  }, [wanted, there, pathname, search, navigate]);
   const go = (next: string) => {
     // What was typed last belongs to the step that is left.
     void navigate({ search: wanted }, { replace: true });
