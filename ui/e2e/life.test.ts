@@ -33,6 +33,12 @@ describe.skipIf(!possible)('by hand', () => {
     await page.getByLabel(/^default/).check();
     await page.getByRole('button', { name: 'Next' }).click();
     await page.getByText('MiB of memory left').first().waitFor();
+    // The browser's Back is one step, and a reload goes on where one was.
+    await page.goBack();
+    expect(await page.inputValue('#vm-memory')).toBe('256');
+    await page.goForward();
+    await page.reload();
+    await page.getByText('MiB of memory left').first().waitFor();
     await page.getByRole('button', { name: 'Next' }).click();
     await page.getByText('All checks pass').waitFor();
     await page.getByRole('button', { name: 'Create', exact: true }).click();
