@@ -2986,7 +2986,7 @@ export type UpdateUser = {
 
 /** Only the fields that are given change. What a running VM can take is applied at once. */
 export type UpdateVm = {
-  /** Replaces all of them; heeded when the VM is placed the next time. */
+  /** Replaces all that the caller sees; heeded when the VM is placed the next time. */
   apart_from?: Array<string> | null;
   autostart?: Autostart | null;
   /** Replaces all of them. */
