@@ -110,7 +110,7 @@ impl Storage {
         (to, sr, size): (VdiId, SrId, VdiSize),
         (bandwidth, progress): (u64, &Arc<Progress>),
     ) -> Result<VdiFacts, Fault> {
-        let pace = Pace::new(bandwidth);
+        let mut pace = Pace::new(bandwidth);
         let _hold = self.hold_for_import(sr, to)?;
         let _filling = self.copying.begin(to, progress);
         let driver = self.driver(sr)?;
@@ -151,7 +151,7 @@ impl Storage {
         let sink = self.open_sink(to).map_err(|fault| Fault { reason: FaultReason::NotReady, ..fault })?;
         let changes = Changes::between(self, base, from)?;
         changes::same_size(sink.size(), changes.size())?;
-        let (pace, total) = (Pace::new(bandwidth), changes.total());
+        let (mut pace, total) = (Pace::new(bandwidth), changes.total());
         let step = &mut |looked| {
             progress.set(looked, total);
             pace.keep(looked, progress)

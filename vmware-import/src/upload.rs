@@ -1,7 +1,7 @@
 //! A disk on its way from who has the file to the host that keeps it: what is sent, and how it is received.
 //!
 //! The sender has opened the image, whatever its format, so that no format of a stranger is parsed on the host: what
-//! travels is offsets and bytes. Zeros do not travel.
+//! travels is offsets and bytes. Zeros do not travel, but for a few that say that the sender is there (`upload/writer.rs`).
 //!
 //! ```text
 //! "XNUP" version:u32  size:u64  from:u64            then frames, ascending:
@@ -141,11 +141,14 @@ fn send_packed(
             for part in pieces(window) {
                 let piece = &bytes[(part.start - window.start) as usize..(part.end - window.start) as usize];
                 if is_zero(piece) {
+                    writer.zeros(part.start, part.len()).map_err(broke)?;
                     continue;
                 }
                 digest_of(&mut digest, part.start, piece);
                 writer.frame(part.start, piece).map_err(broke)?;
             }
+        } else {
+            writer.zeros(window.start, window.len()).map_err(broke)?;
         }
         at = window.end;
         progress(at)?;
@@ -260,7 +263,7 @@ fn frames_into(
         let bytes = &mut buf[..len as usize];
         match unpacks {
             Some(unpacker) => {
-                unpacker.read(input, bytes).map_err(|error| unpack_failed(error, (offset, len)))?
+                unpacker.read(input, bytes).map_err(|error| unpack_failed(error, (offset, len)))?;
             }
             None => read(input, bytes)?,
         }

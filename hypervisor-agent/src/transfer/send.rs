@@ -2,7 +2,7 @@
 //!
 //! A connection that breaks is made again, and the sending goes on at the receiver's mark. Zeros do not travel, and what
 //! does is compressed while that is faster, for a receiver that takes it; the receiver holds the contents against the
-//! sender's digest before it calls them whole.
+//! sender's digest before it calls them whole. A limit of the bandwidth is for what goes over the network.
 //!
 //! What changed in a VDI of which the receiver has a copy goes as a whole again: it is little, and taking it twice does no
 //! harm.
@@ -23,7 +23,7 @@ use xenith_vmware_import::upload::{
 };
 
 use super::changes::{self, Changes};
-use super::pace::Pace;
+use super::pace::Paced;
 use super::{cancelled, failed, way_to};
 use crate::disk::Storage;
 use crate::progress::Progress;
@@ -82,13 +82,13 @@ pub fn send_changes(
 
 fn read_changes(
     changes: &Changes,
-    (mut writer, takes): (PipeWriter, Takes),
+    (writer, takes): (PipeWriter, Takes),
     (bandwidth, progress): (u64, &Progress),
 ) -> Result<u64, BlockError> {
-    let (pace, total) = (Pace::new(bandwidth), changes.total());
+    let (mut paced, total) = (Paced::new(writer, bandwidth, progress), changes.total());
     let mut step = |looked: u64| {
         progress.set(looked, total);
-        pace.keep(looked, progress)
+        progress.check()
     };
     let packing = takes.packing().map_err(|source| BlockError::Io {
         action: "compress",
@@ -96,7 +96,7 @@ fn read_changes(
         offset: 0,
         source,
     })?;
-    changes::send(changes, (&mut writer, packing), &mut step)
+    changes::send(changes, (&mut paced, packing), &mut step)
 }
 
 /// Until it is done, or is not worth another try.
@@ -195,13 +195,13 @@ fn answer<T: DeserializeOwned>(reply: Result<Reply, ImportError>) -> Result<T, F
 fn read(
     disk: &dyn BlockSource,
     (mark, takes): (&Mark, Takes),
-    mut writer: PipeWriter,
+    writer: PipeWriter,
     (bandwidth, progress): (u64, &Progress),
 ) -> Result<(), ImportError> {
-    let (total, pace) = (disk.size(), Pace::new(bandwidth));
+    let (mut paced, total) = (Paced::new(writer, bandwidth, progress), disk.size());
     let mut step = |position: u64| {
         progress.set(position, total);
-        pace.keep(position.saturating_sub(mark.done), progress).map_err(|_| ImportError::Cancelled)
+        progress.check().map_err(|_| ImportError::Cancelled)
     };
-    send_frames(disk, (mark, takes), &mut writer, &mut step).map(drop)
+    send_frames(disk, (mark, takes), &mut paced, &mut step).map(drop)
 }

@@ -56,7 +56,9 @@ impl<W: Write> Frames<W> {
     }
 
     fn write_part(&mut self) -> Result<()> {
-        if !is_zero(&self.part) {
+        if is_zero(&self.part) {
+            self.out.zeros(self.at, self.part.len() as u64).map_err(broke)?;
+        } else {
             digest_of(&mut self.digest, self.at, &self.part);
             self.out.frame(self.at, &self.part).map_err(broke)?;
         }

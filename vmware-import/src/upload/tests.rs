@@ -171,6 +171,37 @@ fn the_digest_is_of_the_disk_however_it_travels() {
     assert_eq!(digest(Some(Packing::always().unwrap())), digest(None));
 }
 
+/// All of it travels, zeros too.
+fn sent_whole(bytes: &[u8], packing: Option<Packing>) -> Vec<u8> {
+    let (mut out, mut digest) = (Vec::new(), DiskDigest::new(DigestKind::Fast));
+    let mut writer = FrameWriter::begin((bytes.len() as u64, 0), packing, &mut out).unwrap();
+    for (block, at) in bytes.chunks(DIGEST_BLOCK as usize).zip((0..).step_by(DIGEST_BLOCK as usize)) {
+        writer.frame(at, block).unwrap();
+    }
+    digest_of(&mut digest, 0, bytes);
+    writer.end(&digest.finish(bytes.len() as u64)).unwrap();
+    out
+}
+
+/// By these a sender that looks through a hole says that it is there.
+#[test]
+fn zeros_that_travel_change_neither_the_disk_nor_the_digest() {
+    let bytes = disk();
+    for (case, packing) in [("as they are", None), ("compressed", Some(Packing::always().unwrap()))] {
+        let stream = sent_whole(&bytes, packing);
+        let (sink, mut marks) = (MemorySink::new(SIZE), Vec::new());
+        let whole = receive(&mut &stream[..], &sink, (SIZE as u64, &Mark::default()), &mut |mark| {
+            marks.push(mark.clone());
+            Ok(())
+        });
+        assert!(whole.unwrap().whole, "{case}");
+        assert!(sink.into_bytes() == bytes, "{case}");
+        for mark in &marks {
+            assert!(mark.is_of(&MemorySource::new(bytes.clone())).unwrap(), "{case}: {}", mark.done);
+        }
+    }
+}
+
 #[test]
 fn who_takes_frames_as_they_are_only_gets_the_first_version() {
     let bytes = vec![7; SIZE];

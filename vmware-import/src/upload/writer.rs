@@ -1,14 +1,15 @@
 //! One stream, as it is written.
 //!
-//! What always holds: a receiver that takes frames as they are only gets a stream as all versions wrote it. What was written is
-//! handed over within [`SAY_EVERY`] while more comes: compressed frames may be so small that a receiver, which takes a sender
-//! for gone that is silent for a minute, would wait for longer until a piece of the pipe is full.
+//! What always holds: a receiver that takes frames as they are only gets a stream as all versions wrote it. A receiver takes a
+//! sender for gone that is silent for a minute, so something comes within [`SAY_EVERY`] while there is progress: compressed
+//! frames, which may be so small that a piece of the pipe is not full for longer, are handed over; and of zeros, which do not
+//! travel and may be terabytes, some do.
 
 use std::io::{self, Write};
 use std::time::{Duration, Instant};
 
 use super::pack::{Packing, packed_length};
-use super::{END, MAGIC, PACKED, VERSION, VERSION_PACKED};
+use super::{DIGEST_BLOCK, END, MAGIC, PACKED, VERSION, VERSION_PACKED};
 
 const SAY_EVERY: Duration = Duration::from_secs(10);
 
@@ -37,6 +38,15 @@ impl<W: Write> FrameWriter<W> {
             self.said = Instant::now();
         }
         Ok(())
+    }
+
+    /// Of these zeros none travel, as the receiver has them; but where it has heard nothing for long, a block of them does. It
+    /// changes neither the disk nor the digest, and receivers of all versions take it.
+    pub fn zeros(&mut self, offset: u64, length: u64) -> io::Result<()> {
+        if self.said.elapsed() <= SAY_EVERY {
+            return Ok(());
+        }
+        self.frame(offset, &vec![0; length.min(DIGEST_BLOCK) as usize])
     }
 
     fn write(&mut self, offset: u64, bytes: &[u8]) -> io::Result<()> {
@@ -82,6 +92,32 @@ mod tests {
         fn flush(&mut self) -> io::Result<()> {
             self.handed.append(&mut self.held);
             Ok(())
+        }
+    }
+
+    #[test]
+    fn zeros_travel_where_nothing_else_does_for_long() {
+        let (block, long_ago) =
+            (DIGEST_BLOCK as usize, || Instant::now().checked_sub(2 * SAY_EVERY).unwrap());
+        for (case, packing) in [("as they are", None), ("compressed", Some(Packing::always().unwrap()))] {
+            let (mut held, head, frame) =
+                (Held::default(), 24, if packing.is_none() { 12 + block } else { 256 });
+            let mut writer = FrameWriter::begin((1 << 40, 0), packing, &mut held).unwrap();
+            writer.zeros(0, 1 << 20).unwrap();
+            assert_eq!(writer.out.held.len(), head, "{case}: none at first");
+            writer.said = long_ago();
+            writer.zeros(1 << 20, 1 << 20).unwrap();
+            let handed = writer.out.handed.len();
+            assert!(
+                writer.out.held.is_empty() && handed > head && handed <= head + frame,
+                "{case}: {handed}"
+            );
+            writer.zeros(2 << 20, 1 << 20).unwrap();
+            assert!(writer.out.held.is_empty(), "{case}: none until it is time again");
+            // The disk ends before the block does.
+            writer.said = long_ago();
+            writer.zeros((1 << 40) - 512, 512).unwrap();
+            assert!(writer.out.handed.len() <= handed + 12 + 512, "{case}");
         }
     }
 
