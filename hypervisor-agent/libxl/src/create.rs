@@ -81,19 +81,21 @@ impl Libxl {
         }
     }
 
+    /// Whether the VM has run comes first: where the name is taken by a domain of the VM itself, it is no way out to rename
+    /// one of the two.
     async fn check_unique(&self, spec: &DomainSpec) -> Result<(), HypervisorError> {
+        let listed = self.reader.ask(list).await??;
+        if let Some(domid) = has_run_as(*spec.identity.vm.as_uuid(), &listed) {
+            return Err(HypervisorError::VmTaken { domid });
+        }
         let all = self.domains.all(&self.reader, &self.store).await?;
         let same_name = all.iter().find(|info| info.name == spec.name.as_str());
         if let Some(info) = same_name {
             return Err(HypervisorError::NameTaken { name: info.name.clone(), domid: info.domid });
         }
         let same_vm = all.iter().find(|info| info.identity.is_some_and(|id| id.vm == spec.identity.vm));
-        if let Some(info) = same_vm {
-            return Err(HypervisorError::VmTaken { domid: info.domid });
-        }
-        let listed = self.reader.ask(list).await??;
-        match has_run_as(*spec.identity.vm.as_uuid(), &listed) {
-            Some(domid) => Err(HypervisorError::VmTaken { domid }),
+        match same_vm {
+            Some(info) => Err(HypervisorError::VmTaken { domid: info.domid }),
             None => Ok(()),
         }
     }

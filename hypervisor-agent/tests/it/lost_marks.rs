@@ -180,21 +180,28 @@ async fn a_suspended_vm_with_a_domain_that_runs_is_not_resumed() {
     assert_eq!(lab.becomes(vm, Power::Running).await.domid, Some(domid));
     assert_eq!(lab.refused(vm, resume()).await, FaultReason::WrongState);
     assert_eq!(domains(&lab).await, 1);
+    let image = lab.config.state.join("suspended").join(format!("{vm}.image"));
+    until("what was saved to be removed", async || !image.exists()).await;
 }
 
-/// Between two looks: the hypervisor itself says no, and names the domain and the way out.
+/// Between two looks: the hypervisor itself says no, and names the domain and the way out. Also where the domain has the VM's
+/// name, which is then not what is wrong.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_start_beside_a_domain_that_has_run_is_refused() {
-    let lab = Lab::builder().sample(Duration::from_secs(600)).start().await;
-    let vm = lab.define("v").await;
-    lab.sim.inject(FaultRule::lose(EventName::Appeared));
-    let domid = lab.sim.create(&domain(vm), Start::Running).await.unwrap();
-    lab.sim.lose_xenstore();
-    let fault = lab.vm(vm, start()).await.unwrap_err();
-    assert_eq!(fault.reason, FaultReason::WrongState);
-    let named = format!("domain {domid} is this VM already");
-    assert!(fault.message.contains(&named) && fault.message.contains("xl destroy"), "{fault}");
-    assert!(lab.sim.domain(domid).await.is_ok(), "nothing was cleared away");
+    for is_lost in [false, true] {
+        let lab = Lab::builder().sample(Duration::from_secs(600)).start().await;
+        let vm = lab.define("v").await;
+        lab.sim.inject(FaultRule::lose(EventName::Appeared));
+        let domid = lab.sim.create(&domain(vm), Start::Running).await.unwrap();
+        if is_lost {
+            lab.sim.lose_xenstore();
+        }
+        let fault = lab.vm(vm, start()).await.unwrap_err();
+        assert_eq!(fault.reason, FaultReason::WrongState);
+        let named = format!("domain {domid} is this VM already");
+        assert!(fault.message.contains(&named) && fault.message.contains("xl destroy"), "{fault}");
+        assert!(lab.sim.domain(domid).await.is_ok(), "nothing was cleared away");
+    }
 }
 
 /// Made past the agent.

@@ -54,21 +54,24 @@ async fn uses_cpu(scene: &Scene<'_>, domid: xenith_common_ids::DomId) -> Outcome
 async fn vm_taken(scene: &Scene<'_>) -> Outcome {
     let (domid, first) = scene.domain(Start::Running).await?;
     uses_cpu(scene, domid).await?;
-    let fresh = scene.spec();
-    let identity = DomainIdentity { vm: first.identity.vm, incarnation: fresh.identity.incarnation };
-    let second = DomainSpec { identity, ..fresh };
     for status in [DomainStatus::Running, DomainStatus::Paused] {
         if status == DomainStatus::Paused {
             scene.hv.pause(domid).await.during("pausing the first")?;
         }
-        match scene.hv.create(&second, Start::Paused).await {
-            Err(HypervisorError::VmTaken { domid: holder }) => {
-                ensure!(holder == domid, "it names domain {holder}, not {domid}");
-            }
-            other => {
-                return Err(Halt::Broken(format!(
-                    "expected VmTaken of one that is {status:?}, got {other:?}"
-                )));
+        let fresh = scene.spec();
+        for name in [first.name.clone(), fresh.name.clone()] {
+            let identity = DomainIdentity { vm: first.identity.vm, incarnation: fresh.identity.incarnation };
+            let second = DomainSpec { identity, name, ..fresh.clone() };
+            match scene.hv.create(&second, Start::Paused).await {
+                Err(HypervisorError::VmTaken { domid: holder }) => {
+                    ensure!(holder == domid, "it names domain {holder}, not {domid}");
+                }
+                other => {
+                    let name = &second.name;
+                    let problem =
+                        format!("expected VmTaken of {name} beside one that is {status:?}, got {other:?}");
+                    return Err(Halt::Broken(problem));
+                }
             }
         }
     }

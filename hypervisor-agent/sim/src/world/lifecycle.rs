@@ -34,13 +34,13 @@ impl World {
             let problem = format!("{address}: a simulated host has no PCI devices");
             return Err(invalid("hardware.pci[0]".to_owned(), problem));
         }
-        let taken = self.domains.iter().find(|(_, domain)| *domain.name == *spec.name.as_str());
-        if let Some((&domid, domain)) = taken {
-            return Err(HypervisorError::NameTaken { name: domain.name.to_string(), domid });
-        }
         let same_vm = self.domains.iter().find(|(_, domain)| domain.has_run_as(spec.identity.vm, at));
         if let Some((&domid, _)) = same_vm {
             return Err(HypervisorError::VmTaken { domid });
+        }
+        let taken = self.domains.iter().find(|(_, domain)| *domain.name == *spec.name.as_str());
+        if let Some((&domid, domain)) = taken {
+            return Err(HypervisorError::NameTaken { name: domain.name.to_string(), domid });
         }
         let free = self.free();
         if spec.memory.target > free {

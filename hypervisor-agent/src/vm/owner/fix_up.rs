@@ -69,10 +69,16 @@ impl Owner {
             _ => return,
         };
         tracing::error!(vm = %self.vm(), domid = %info.domid, "a VM that was off has a domain, and is adopted");
+        let (vm, was_suspended) = (self.vm(), self.settled == Settled::Suspended);
         let adoption = adopt(&mut self.record, Some(&info), Image::Absent);
         self.settled = adoption.settled;
         if let Err(fault) = self.shared.driver.save(&self.record).await {
-            tracing::warn!(vm = %self.vm(), %fault, "that cannot be written down");
+            tracing::warn!(%vm, %fault, "that cannot be written down");
+        } else if was_suspended
+            && let Err(fault) = self.shared.driver.in_journal(move |journal| journal.remove_image(vm)).await
+        {
+            // In the way of nothing but the room that it takes: the record calls it saved no more.
+            tracing::warn!(%vm, %fault, "an old image of its memory cannot be removed");
         }
         self.follow_domain();
         self.fix_up(adoption.fixup);
