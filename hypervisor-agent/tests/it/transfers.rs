@@ -102,6 +102,20 @@ async fn a_vdi_is_sent_to_another_host() {
     assert!(transfer(&here, TransferCommand::Send(wrong)).await.is_err());
 }
 
+/// Else a hole that is longer than a minute of the limit makes the receiver take the sender for gone.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_hole_takes_no_time_of_a_limit() {
+    let (here, there) = (Lab::new().await, Lab::new().await);
+    let (vdi, sr, size) = (VdiId::new(), sr(&here).await, VdiSize::from_bytes(SIZE).unwrap());
+    here.execute(Command::EnsureVdi { vdi, sr, size }).await.unwrap();
+    let (to, opened) = waiting(&there).await;
+    // Enough for the head and the end of the stream; the disk itself would take hours.
+    let limited = SendVdi { bandwidth: 200, ..order(vdi, to, (&there, opened.port)) };
+    let sending = transfer(&here, TransferCommand::Send(limited));
+    tokio::time::timeout(Duration::from_secs(60), sending).await.expect("it takes no time").unwrap();
+    assert!(open(&there, to).await.progress.whole);
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_receiver_that_restarts_is_sent_the_rest() {
     let (here, mut there) = (Lab::new().await, Lab::new().await);
