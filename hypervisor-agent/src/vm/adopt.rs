@@ -85,6 +85,18 @@ pub enum Image {
     Absent,
 }
 
+/// The domain of a VM. Of several, the one that runs; then one that lives and has run, which nothing that is dead or half
+/// built may hide; then the one that the journal means.
+#[must_use]
+pub fn domain_of<'a>(record: &VmRecord, domains: &'a [DomainInfo]) -> Option<&'a DomainInfo> {
+    let run = record.run.as_ref();
+    domains.iter().filter(|info| info.is_of(record.vm)).max_by_key(|info| {
+        let meant = run.is_some_and(|meant| run_of(run, info) == meant.incarnation);
+        let writes = info.is_alive() && info.has_run();
+        (is_running(info), writes && meant, writes, meant, info.is_alive())
+    })
+}
+
 /// Decides, and makes `record` agree with it (not saved yet: the fix-up or the next change does that).
 #[must_use]
 pub fn adopt(record: &mut VmRecord, domain: Option<&DomainInfo>, image: Image) -> Adoption {
@@ -155,8 +167,7 @@ fn is_running(info: &DomainInfo) -> bool {
 }
 
 /// Which run a domain of a VM is. `run` is the one of the journal.
-#[must_use]
-pub fn run_of(run: Option<&Run>, info: &DomainInfo) -> IncarnationId {
+fn run_of(run: Option<&Run>, info: &DomainInfo) -> IncarnationId {
     match (info.identity, run) {
         (Some(identity), _) => identity.incarnation,
         (None, Some(run)) if may_be(run, info) => run.incarnation,

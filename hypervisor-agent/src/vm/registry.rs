@@ -28,7 +28,7 @@ use crate::fault::{from_hypervisor, from_journal};
 use crate::journal::{Journal, JournalError, VmRecord};
 use crate::migration::arrive::Arriving;
 use crate::progress::Progress;
-use crate::vm::adopt::{Adoption, Image, adopt, run_of};
+use crate::vm::adopt::{Adoption, Image, adopt, domain_of};
 use crate::vm::owner::{Message, Owner, QUEUE, Shared};
 use crate::vm::state::Settled;
 
@@ -434,16 +434,6 @@ impl Registry {
 
 fn image_of(journal: &Journal, vm: VmId) -> Result<Image, JournalError> {
     journal.has_image(vm).map(|is_there| if is_there { Image::Present } else { Image::Absent })
-}
-
-/// The domain of a VM; of several, the one that the journal means, else one that runs.
-fn domain_of<'a>(record: &VmRecord, domains: &'a [DomainInfo]) -> Option<&'a DomainInfo> {
-    let of_vm = domains.iter().filter(|info| info.is_of(record.vm));
-    of_vm.max_by_key(|info| {
-        let run = record.run.as_ref();
-        let meant = run.is_some_and(|meant| run_of(run, info) == meant.incarnation);
-        (info.status == DomainStatus::Running, meant, info.status == DomainStatus::Paused)
-    })
 }
 
 fn not_defined(vm: VmId) -> Fault {

@@ -1,7 +1,7 @@
 //! The table of the module doc, row by row.
 
 use time::OffsetDateTime;
-use xenith_common_ids::{IncarnationId, VmId};
+use xenith_common_ids::{DomainUuid, IncarnationId, VmId};
 use xenith_hypervisor_agent_types::test_support::small;
 use xenith_hypervisor_agent_types::{DomainIdentity, PlatformKind, ValidVmSpec};
 
@@ -309,5 +309,34 @@ fn a_dead_domain_of_another_run_is_not_let_run_on() {
         let expected = Adoption { settled: Settled::Stopped { last }, fixup: Some(Fixup::Release(DOMID)) };
         assert_eq!(adoption, expected, "{phase:?}");
         assert_eq!(record.run, None, "{phase:?}");
+    }
+}
+
+/// Else the one would be let run on beside the other, on the same disks.
+#[test]
+fn of_several_domains_none_that_has_run_is_hidden() {
+    use DomainStatus::{Dead, Paused, Running};
+    let (run, other) = (IncarnationId::new(), IncarnationId::new());
+    let record = record(run, Some((Phase::Running, By::Orchestrator)));
+    let one = |domid, run, status, cpu_time_ns| DomainInfo {
+        domid: DomId(domid),
+        cpu_time_ns,
+        ..domain(&record, run, status)
+    };
+    let dead = one(1, run, Dead(DeathReason::Suspend), 9);
+    for (case, domains, expected) in [
+        ("alone", vec![dead.clone()], Some(1)),
+        ("one that stands", vec![one(2, other, Paused, 9), dead.clone()], Some(2)),
+        ("one that runs", vec![one(3, other, Running, 9), one(4, run, Paused, 9)], Some(3)),
+        ("the one that is meant", vec![one(4, run, Paused, 9), one(2, other, Paused, 9)], Some(4)),
+        ("one that is half built", vec![dead, one(5, other, Paused, 0)], Some(1)),
+        (
+            "none",
+            vec![DomainInfo { uuid: DomainUuid::new(), identity: None, ..one(6, run, Running, 9) }],
+            None,
+        ),
+    ] {
+        let found = domain_of(&record, &domains).map(|info| info.domid);
+        assert_eq!(found, expected.map(DomId), "{case}");
     }
 }
