@@ -5,7 +5,8 @@
 //! the operation id that is kept with it, or goes on with the chunks that are there. At most [`AT_ONCE`] work at a
 //! time, because each may take 250 MiB of memory.
 //!
-//! The agent stopping cancels what runs, at the next chunk: the answer is "not ready", and the orchestrator asks again.
+//! The agent stopping cancels what runs, at the next chunk, and waits for no repository that is away: the answer is "not
+//! ready", and the orchestrator asks again.
 
 pub mod files;
 mod follow;
@@ -29,6 +30,7 @@ use xenith_hypervisor_agent_types::backup::{
 };
 use xenith_hypervisor_agent_types::{Fault, FaultReason};
 
+use self::repository::Access;
 use crate::disk::{Point, Storage};
 use crate::instant::{Expected, Origin};
 use crate::proof::{GivenUp, Proofs};
@@ -174,6 +176,7 @@ impl Backups {
             return Err(cancelled());
         }
         let (storage, counters) = (self.storage.clone(), Arc::clone(running));
+        let _given_up = GiveUpWhenDropped(Arc::clone(running));
         let mut work = tokio::task::spawn_blocking(move || perform(&storage, operation, command, &counters));
         let joined = tokio::select! {
             joined = &mut work => joined,
@@ -241,6 +244,16 @@ impl Backups {
     }
 }
 
+/// The thread of a command that nobody waits for any more must not go on: an agent that stops would wait for it, as long as
+/// its repository is away.
+struct GiveUpWhenDropped(Arc<Running>);
+
+impl Drop for GiveUpWhenDropped {
+    fn drop(&mut self) {
+        self.0.cancel();
+    }
+}
+
 fn stopping() -> Fault {
     Fault::new(FaultReason::NotReady, "the agent is stopping")
 }
@@ -249,21 +262,27 @@ fn perform(
     storage: &Storage,
     operation: OperationId,
     command: BackupCommand,
-    running: &Running,
+    running: &Arc<Running>,
 ) -> Result<BackupReply, Fault> {
     match command {
-        BackupCommand::EnsureRepository { access, known: None } => repository::ensure(&access),
-        BackupCommand::EnsureRepository { access, known: Some(id) } => repository::probe(&access, &id),
-        BackupCommand::List { access } => repository::list(&access),
-        BackupCommand::Run(run) => run::run(storage, operation, &run, (&running.backup, &running.pace)),
+        BackupCommand::EnsureRepository { access, known: None } => {
+            repository::ensure(&Access::of(&access, running))
+        }
+        BackupCommand::EnsureRepository { access, known: Some(id) } => {
+            repository::probe(&Access::of(&access, running), &id)
+        }
+        BackupCommand::List { access } => repository::list(&Access::of(&access, running)),
+        BackupCommand::Run(run) => run::run(storage, operation, &run, running),
         BackupCommand::Restore { access, backup, disk, vdi } => {
-            restore::restore(storage, &access, (&backup, &disk), vdi, running)
+            restore::restore(storage, &Access::of(&access, running), (&backup, &disk), vdi, running)
         }
         BackupCommand::Follow { access, backup, disk, vdi } => {
-            follow::follow(storage, &access, Point { backup, disk }, (vdi, running))
+            follow::follow(storage, &Access::of(&access, running), Point { backup, disk }, (vdi, running))
         }
         BackupCommand::Rewind(rewind) => follow::rewind(storage, rewind),
-        BackupCommand::Files { of, at, after } => files::list(&of, at.as_deref(), after.as_deref()),
+        BackupCommand::Files { of, at, after } => {
+            files::list(&of, (at.as_deref(), after.as_deref()), running)
+        }
         BackupCommand::Instant(_)
         | BackupCommand::OpenDownload { .. }
         | BackupCommand::EnsureProofNetwork { .. }
@@ -271,18 +290,28 @@ fn perform(
         | BackupCommand::RemoveProofNetwork { .. } => {
             Err(Fault::new(FaultReason::Internal, "it is answered without a thread"))
         }
-        BackupCommand::Forget { access, backups } => repository::forget(&access, &backups),
-        BackupCommand::Prune { access, vms, keep } => repository::prune(&access, &vms, keep),
-        BackupCommand::Hold { access, backup, held: true } => repository::hold(&access, &backup),
-        BackupCommand::Hold { access, backup, held: false } => repository::release(&access, &backup),
-        BackupCommand::LiftRestore { access, backup, vdi } => repository::lift_restore(&access, &backup, vdi),
+        BackupCommand::Forget { access, backups } => {
+            repository::forget(&Access::of(&access, running), &backups)
+        }
+        BackupCommand::Prune { access, vms, keep } => {
+            repository::prune(&Access::of(&access, running), &vms, keep)
+        }
+        BackupCommand::Hold { access, backup, held: true } => {
+            repository::hold(&Access::of(&access, running), &backup)
+        }
+        BackupCommand::Hold { access, backup, held: false } => {
+            repository::release(&Access::of(&access, running), &backup)
+        }
+        BackupCommand::LiftRestore { access, backup, vdi } => {
+            repository::lift_restore(&Access::of(&access, running), &backup, vdi)
+        }
         BackupCommand::Verify { access, deep, quick } => {
             let level = match (deep, quick) {
                 (true, _) => Level::Deep,
                 (false, true) => Level::Quick,
                 (false, false) => Level::Normal,
             };
-            repository::verify(&access, level)
+            repository::verify(&Access::of(&access, running), level)
         }
     }
 }

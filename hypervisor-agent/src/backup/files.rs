@@ -22,8 +22,8 @@ use xenith_hypervisor_agent_types::backup::{
 };
 use xenith_hypervisor_agent_types::{Fault, FaultReason};
 
-use super::fault;
-use super::repository::open;
+use super::repository::{Access, open};
+use super::{Running, fault};
 
 /// Entries of one answer: with the longest names it still fits into a message.
 const ROOM: usize = 1000;
@@ -73,8 +73,8 @@ impl Downloads {
     }
 }
 
-fn disk(of: &DiskOf) -> Result<Arc<dyn BlockSource>, Fault> {
-    let repo = open(&of.access)?;
+fn disk(of: &DiskOf, access: &Access<'_>) -> Result<Arc<dyn BlockSource>, Fault> {
+    let repo = open(access)?;
     let opened = || -> Result<BackupDisk, BackupError> {
         let (manifests, _) = gc::visible(&repo)?;
         let (_, record) = manifest::find(&manifests, &format!("{}@{}", of.disk, of.backup))?;
@@ -84,11 +84,11 @@ fn disk(of: &DiskOf) -> Result<Arc<dyn BlockSource>, Fault> {
 }
 
 /// The filesystem and the path in it that `at` (`VOLUME:PATH`) means.
-fn filesystem(of: &DiskOf, at: &str) -> Result<(FileSystem, String), Fault> {
+fn filesystem(of: &DiskOf, at: &str, access: &Access<'_>) -> Result<(FileSystem, String), Fault> {
     let (name, path) = at
         .split_once(':')
         .ok_or_else(|| Fault::invalid("at", format_args!("{at:?} is not of the form VOLUME:PATH")))?;
-    let volumes = files::volumes(&disk(of)?).map_err(|error| fault(&error))?;
+    let volumes = files::volumes(&disk(of, access)?).map_err(|error| fault(&error))?;
     let volume = volumes.into_iter().find(|volume| volume.name == name);
     let volume = volume
         .ok_or_else(|| Fault::new(FaultReason::NotFound, format_args!("the disk has no volume {name:?}")))?;
@@ -100,9 +100,14 @@ fn filesystem(of: &DiskOf, at: &str) -> Result<(FileSystem, String), Fault> {
     Ok((filesystem, format!("/{}", path.trim_matches('/'))))
 }
 
-pub(super) fn list(of: &DiskOf, at: Option<&str>, after: Option<&str>) -> Result<BackupReply, Fault> {
+pub(super) fn list(
+    of: &DiskOf,
+    (at, after): (Option<&str>, Option<&str>),
+    running: &Arc<Running>,
+) -> Result<BackupReply, Fault> {
+    let access = &Access::of(&of.access, running);
     let Some(at) = at else {
-        let volumes = files::volumes(&disk(of)?).map_err(|error| fault(&error))?;
+        let volumes = files::volumes(&disk(of, access)?).map_err(|error| fault(&error))?;
         let shown = |volume: files::Volume| BackupVolume {
             name: volume.name,
             size: volume.size,
@@ -112,7 +117,7 @@ pub(super) fn list(of: &DiskOf, at: Option<&str>, after: Option<&str>) -> Result
         let volumes = volumes.into_iter().map(shown).collect();
         return Ok(BackupReply::Files { volumes, entries: Vec::new(), more: false });
     };
-    let (mut filesystem, path) = filesystem(of, at)?;
+    let (mut filesystem, path) = filesystem(of, at, access)?;
     let listed = filesystem.entry(path.as_bytes()).and_then(|entry| match entry.kind {
         Kind::Folder => filesystem.list(path.as_bytes()),
         _ => Ok(vec![entry]),
@@ -179,7 +184,9 @@ impl Download {
     /// Opens what is asked for, says whether that went well, and sends the archive. Blocks. An error on the way breaks
     /// the connection off, so that half of it is not taken for all.
     pub fn send(self, opened: oneshot::Sender<Result<(), Fault>>, to: Sender<io::Result<Bytes>>) {
-        let found = filesystem(&self.of, &self.at).and_then(|(mut filesystem, path)| {
+        let listens = to.clone();
+        let access = Access::new(&self.of.access, move || listens.is_closed());
+        let found = filesystem(&self.of, &self.at, &access).and_then(|(mut filesystem, path)| {
             filesystem.entry(path.as_bytes()).map_err(|error| fault(&error))?;
             Ok((filesystem, path))
         });

@@ -13,10 +13,10 @@ use xenith_backup::reader::BackupDisk;
 use xenith_backup::{BackupError, Repository, follow as engine, gc, manifest};
 use xenith_common_block::{BlockSource, RangeSet};
 use xenith_common_ids::VdiId;
-use xenith_hypervisor_agent_types::backup::{BackupReply, RepositoryAccess, Rewind, RewindWhen};
+use xenith_hypervisor_agent_types::backup::{BackupReply, Rewind, RewindWhen};
 use xenith_hypervisor_agent_types::{Fault, FaultReason};
 
-use super::repository::open;
+use super::repository::{Access, open};
 use super::restore::{check_room, workers, write_whole};
 use super::{Running, fault};
 use crate::disk::{Point, Storage};
@@ -29,7 +29,7 @@ struct Shelf {
 }
 
 impl Shelf {
-    fn open(access: &RepositoryAccess) -> Result<Self, Fault> {
+    fn open(access: &Access<'_>) -> Result<Self, Fault> {
         let repo = open(access)?;
         let (manifests, _) = gc::visible(&repo).map_err(|error| fault(&error))?;
         let index = Arc::new(Index::load(&repo).map_err(|error| fault(&error))?);
@@ -62,7 +62,7 @@ impl Shelf {
 
 pub(super) fn follow(
     storage: &Storage,
-    access: &RepositoryAccess,
+    access: &Access<'_>,
     target: Point,
     (vdi, running): (VdiId, &Running),
 ) -> Result<BackupReply, Fault> {

@@ -22,10 +22,35 @@ use xenith_hypervisor_agent_types::backup::{
 };
 use xenith_hypervisor_agent_types::{Fault, FaultReason};
 
-use super::fault;
+use super::{Running, fault};
 
 /// A store may be away this long before a command fails: a switch that restarts, a server that fails over.
 const PATIENCE: Duration = Duration::from_secs(180);
+
+/// Which repository, and for whom.
+pub(crate) struct Access<'a> {
+    to: &'a RepositoryAccess,
+    /// Says that nobody waits any more, so that a store which is away is not waited for either.
+    given_up: Arc<dyn Fn() -> bool + Send + Sync>,
+}
+
+impl<'a> Access<'a> {
+    /// For a command, until it is cancelled or the agent stops.
+    pub(super) fn of(to: &'a RepositoryAccess, running: &Arc<Running>) -> Self {
+        let running = Arc::clone(running);
+        Self::new(to, move || running.cancelled())
+    }
+
+    /// For a process that serves a disk: it waits for as long as it takes.
+    pub(crate) fn patient(to: &'a RepositoryAccess) -> Self {
+        Self::new(to, || false)
+    }
+
+    /// For whoever says when it is given up.
+    pub(super) fn new(to: &'a RepositoryAccess, given_up: impl Fn() -> bool + Send + Sync + 'static) -> Self {
+        Self { to, given_up: Arc::new(given_up) }
+    }
+}
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Folder {
@@ -33,15 +58,13 @@ enum Folder {
     Make,
 }
 
-fn store(place: &RepositoryPlace, folder: Folder) -> Result<Arc<dyn ObjectStore>, BackupError> {
+fn store(access: &Access<'_>, folder: Folder) -> Result<Arc<dyn ObjectStore>, BackupError> {
     let retrying = |store: Box<dyn ObjectStore>| -> Arc<dyn ObjectStore> {
-        Arc::new(RetryingStore::new(
-            Arc::<dyn ObjectStore>::from(store),
-            Duration::from_millis(200),
-            PATIENCE,
-        ))
+        let store = Arc::<dyn ObjectStore>::from(store);
+        let retrying = RetryingStore::new(store, Duration::from_millis(200), PATIENCE);
+        Arc::new(retrying.unless(Arc::clone(&access.given_up)))
     };
-    Ok(match place {
+    Ok(match &access.to.place {
         RepositoryPlace::Folder { path } => {
             let path = Path::new(path);
             if !path.is_absolute() {
@@ -74,30 +97,30 @@ fn credential(key: &RepositoryKey) -> Result<Credential, BackupError> {
 }
 
 /// Opens it, to be read, or written as fast as it goes.
-pub(crate) fn open(access: &RepositoryAccess) -> Result<Repository, Fault> {
+pub(crate) fn open(access: &Access<'_>) -> Result<Repository, Fault> {
     opened(access, |store| store)
 }
 
 /// Opens it, to be written no faster than `pace` is at the time.
-pub(super) fn open_paced(access: &RepositoryAccess, pace: &Arc<Pace>) -> Result<Repository, Fault> {
+pub(super) fn open_paced(access: &Access<'_>, pace: &Arc<Pace>) -> Result<Repository, Fault> {
     opened(access, |store| Arc::new(ThrottledStore::new(store, Arc::clone(pace))))
 }
 
 fn opened(
-    access: &RepositoryAccess,
+    access: &Access<'_>,
     around: impl FnOnce(Arc<dyn ObjectStore>) -> Arc<dyn ObjectStore>,
 ) -> Result<Repository, Fault> {
     let opened = || -> Result<Repository, BackupError> {
-        let store = around(store(&access.place, Folder::Expect)?);
-        Repository::open(store, &credential(&access.key)?)
+        let store = around(store(access, Folder::Expect)?);
+        Repository::open(store, &credential(&access.to.key)?)
     };
     opened().map_err(|error| fault(&error))
 }
 
-pub(super) fn ensure(access: &RepositoryAccess) -> Result<BackupReply, Fault> {
+pub(super) fn ensure(access: &Access<'_>) -> Result<BackupReply, Fault> {
     let ensured = || -> Result<BackupReply, BackupError> {
-        let store = store(&access.place, Folder::Make)?;
-        let credential = credential(&access.key)?;
+        let store = store(access, Folder::Make)?;
+        let credential = credential(&access.to.key)?;
         match Repository::open(Arc::clone(&store), &credential) {
             Ok(repo) => {
                 // One that is there must keep its promises too: it may have moved.
@@ -107,7 +130,7 @@ pub(super) fn ensure(access: &RepositoryAccess) -> Result<BackupReply, Fault> {
             }
             Err(BackupError::NotFound { .. }) => {
                 let ring = Keyring::create(Chunking::default());
-                let ring = if access.writer.is_some() { ring.sealed() } else { ring };
+                let ring = if access.to.writer.is_some() { ring.sealed() } else { ring };
                 let repo = Repository::init(Arc::clone(&store), &ring, &credential, KdfCost::DEFAULT)?;
                 ensure_writer(&repo, &store, access)?;
                 Ok(BackupReply::Repository { id: repo.keyring().repo().to_string(), made: true })
@@ -120,10 +143,10 @@ pub(super) fn ensure(access: &RepositoryAccess) -> Result<BackupReply, Fault> {
 
 /// That the repository `id` is still there. A place where it is not is left as it is: under a share that is not mounted is
 /// an empty folder, and backups into a repository made there would be on the host's own disk.
-pub(super) fn probe(access: &RepositoryAccess, id: &str) -> Result<BackupReply, Fault> {
+pub(super) fn probe(access: &Access<'_>, id: &str) -> Result<BackupReply, Fault> {
     let probed = || -> Result<BackupReply, BackupError> {
-        let store = store(&access.place, Folder::Expect)?;
-        let repo = match Repository::open(Arc::clone(&store), &credential(&access.key)?) {
+        let store = store(access, Folder::Expect)?;
+        let repo = match Repository::open(Arc::clone(&store), &credential(&access.to.key)?) {
             Err(BackupError::NotFound { .. }) => return Err(lost(&store, id)),
             other => other?,
         };
@@ -152,9 +175,9 @@ fn lost(store: &Arc<dyn ObjectStore>, id: &str) -> BackupError {
 fn ensure_writer(
     repo: &Repository,
     store: &Arc<dyn ObjectStore>,
-    access: &RepositoryAccess,
+    access: &Access<'_>,
 ) -> Result<(), BackupError> {
-    let Some(digits) = &access.writer else { return Ok(()) };
+    let Some(digits) = &access.to.writer else { return Ok(()) };
     let writer = credential(&RepositoryKey::Digits(digits.clone()))?;
     match Repository::open(Arc::clone(store), &writer) {
         Ok(_) => Ok(()),
@@ -195,7 +218,7 @@ pub(super) fn facts(manifest: &Manifest, held: &[BackupId]) -> BackupFacts {
 }
 
 /// Newest first, and no more than an answer has room for: older ones are reached with the tool.
-pub(super) fn list(access: &RepositoryAccess) -> Result<BackupReply, Fault> {
+pub(super) fn list(access: &Access<'_>) -> Result<BackupReply, Fault> {
     const ROOM: usize = 2 << 20;
     let repo = open(access)?;
     let listed = || -> Result<Vec<BackupFacts>, BackupError> {
@@ -241,11 +264,7 @@ pub(crate) fn server(vdi: impl Display) -> String {
 }
 
 /// Lifts the holds of restores into a VDI that nobody asks for any more. Those that are not there are no error.
-pub(super) fn lift_restore(
-    access: &RepositoryAccess,
-    backup: &str,
-    vdi: VdiId,
-) -> Result<BackupReply, Fault> {
+pub(super) fn lift_restore(access: &Access<'_>, backup: &str, vdi: VdiId) -> Result<BackupReply, Fault> {
     let (repo, id) = (open(access)?, parse(backup)?);
     lift_both(&repo, &id, vdi).map(|()| BackupReply::Held).map_err(|error| fault(&error))
 }
@@ -261,14 +280,14 @@ fn parse(backup: &str) -> Result<BackupId, Fault> {
 }
 
 /// Only a backup that is there can be held.
-pub(super) fn hold(access: &RepositoryAccess, backup: &str) -> Result<BackupReply, Fault> {
+pub(super) fn hold(access: &Access<'_>, backup: &str) -> Result<BackupReply, Fault> {
     let (repo, id) = (open(access)?, parse(backup)?);
     let held = manifest::read(&repo, &id).and_then(|_| holds::place(&repo, &id));
     held.map(|()| BackupReply::Held).map_err(|error| fault(&error))
 }
 
 /// Not for a disk that comes in from it: its VM would run on without what is still to come.
-pub(super) fn release(access: &RepositoryAccess, backup: &str) -> Result<BackupReply, Fault> {
+pub(super) fn release(access: &Access<'_>, backup: &str) -> Result<BackupReply, Fault> {
     let (repo, id) = (open(access)?, parse(backup)?);
     let lifted = holds::lift_placed(&repo, &id).and_then(|()| holds::holders(&repo, &id));
     let holders = lifted.map_err(|error| fault(&error))?;
@@ -283,7 +302,7 @@ pub(super) fn release(access: &RepositoryAccess, backup: &str) -> Result<BackupR
     Err(Fault::new(FaultReason::WrongState, refusal))
 }
 
-pub(super) fn forget(access: &RepositoryAccess, backups: &[String]) -> Result<BackupReply, Fault> {
+pub(super) fn forget(access: &Access<'_>, backups: &[String]) -> Result<BackupReply, Fault> {
     let repo = open(access)?;
     let ids = backups.iter().map(|id| parse(id)).collect::<Result<Vec<_>, _>>()?;
     let held = holds::list(&repo).map_err(|error| fault(&error))?;
@@ -324,7 +343,7 @@ fn candidates(manifests: Vec<Manifest>, vms: &[Vec<String>], held: &[BackupId]) 
 }
 
 pub(super) fn prune(
-    access: &RepositoryAccess,
+    access: &Access<'_>,
     vms: &[Vec<String>],
     keep: KeepPolicy,
 ) -> Result<BackupReply, Fault> {
@@ -372,7 +391,7 @@ fn collect(repo: &Repository, ids: Vec<BackupId>) -> Result<BackupReply, BackupE
     Ok(BackupReply::Forgotten { backups, freed, waiting })
 }
 
-pub(super) fn verify(access: &RepositoryAccess, level: Level) -> Result<BackupReply, Fault> {
+pub(super) fn verify(access: &Access<'_>, level: Level) -> Result<BackupReply, Fault> {
     let repo = open(access)?;
     let threads = std::thread::available_parallelism().map_or(2, usize::from).min(8);
     let report = xenith_backup::verify::verify(&repo, level, threads).map_err(|error| fault(&error))?;

@@ -11,16 +11,16 @@ use xenith_backup::restore::Target;
 use xenith_backup::{BackupError, Repository, hold, manifest};
 use xenith_common_block::{BlockSink, BlockSource, ByteRange};
 use xenith_common_ids::VdiId;
-use xenith_hypervisor_agent_types::backup::{BackupReply, RepositoryAccess};
+use xenith_hypervisor_agent_types::backup::BackupReply;
 use xenith_hypervisor_agent_types::{Fault, FaultReason};
 
-use super::repository::{ensure_stays, lift, open, restorer};
+use super::repository::{Access, ensure_stays, lift, open, restorer};
 use super::{Running, fault};
 use crate::disk::Storage;
 
 pub(super) fn restore(
     storage: &Storage,
-    access: &RepositoryAccess,
+    access: &Access<'_>,
     (backup, disk): (&str, &str),
     vdi: VdiId,
     running: &Running,

@@ -4,16 +4,15 @@ use std::sync::Arc;
 
 use xenith_backup::gc;
 use xenith_backup::id::BackupId;
-use xenith_backup::ingest::{self, Changes, DiskJob, Options, Progress};
+use xenith_backup::ingest::{self, Changes, DiskJob, Options};
 use xenith_backup::manifest::Attachment;
-use xenith_backup::store::Pace;
 use xenith_common_block::{BaseId, BlockSource, ChangedRanges};
 use xenith_common_ids::OperationId;
 use xenith_hypervisor_agent_types::Fault;
 use xenith_hypervisor_agent_types::backup::{BackupFacts, BackupReply, BackupRun, RunDisk};
 
-use super::repository::{facts, open_paced};
-use super::{cancelled, fault};
+use super::repository::{Access, facts, open_paced};
+use super::{Running, cancelled, fault};
 use crate::disk::Storage;
 
 /// The attachment that names the operation, so that a repeated command finds what it made.
@@ -23,9 +22,11 @@ pub(super) fn run(
     storage: &Storage,
     operation: OperationId,
     run: &BackupRun,
-    (progress, pace): (&Progress, &Arc<Pace>),
+    running: &Arc<Running>,
 ) -> Result<BackupReply, Fault> {
-    let repo = open_paced(&run.access, pace)?;
+    let (progress, pace) = (&running.backup, &running.pace);
+    let access = Access::of(&run.access, running);
+    let repo = open_paced(&access, pace)?;
     if let Some(made) = find(&repo, operation)? {
         return Ok(BackupReply::Made { backup: Box::new(made) });
     }

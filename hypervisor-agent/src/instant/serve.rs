@@ -130,7 +130,7 @@ fn bind(order: &Order, name: &str) -> Result<UnixListener, Fault> {
 }
 
 fn open(order: &Order, lock: File) -> Result<Serving, Fault> {
-    let repo = repository::open(&order.access)?;
+    let repo = repository::open(&repository::Access::patient(&order.access))?;
     let name = order.folder.file_name().unwrap_or_default().to_string_lossy();
     let holder = repository::server(&name);
     let map = order.folder.join(MAP);

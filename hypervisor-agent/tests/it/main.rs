@@ -35,6 +35,7 @@ mod quiesce;
 mod repeats;
 mod snapshots;
 mod srs;
+mod stopping;
 mod systems;
 mod transfers;
 mod tunnels;
