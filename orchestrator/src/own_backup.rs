@@ -15,6 +15,7 @@ pub mod restore;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use xenith_backup::gc;
@@ -73,7 +74,10 @@ pub fn disk_name(authority: &str) -> String {
     format!("{TAG}.{digits}")
 }
 
-fn store(place: &RepositoryPlace) -> Result<Arc<dyn ObjectStore>, BackupError> {
+/// Says that nobody waits any more, so that a store which is away is not waited for either.
+type GivenUp = Arc<dyn Fn() -> bool + Send + Sync>;
+
+fn store(place: &RepositoryPlace, given_up: GivenUp) -> Result<Arc<dyn ObjectStore>, BackupError> {
     let inner: Box<dyn ObjectStore> = match place {
         RepositoryPlace::Folder { path } => Box::new(LocalStore::open(Path::new(path))?),
         RepositoryPlace::S3 { bucket, prefix, endpoint, region, access_key, secret_key } => {
@@ -87,17 +91,24 @@ fn store(place: &RepositoryPlace) -> Result<Arc<dyn ObjectStore>, BackupError> {
         }
     };
     let inner = Arc::<dyn ObjectStore>::from(inner);
-    Ok(Arc::new(RetryingStore::new(inner, Duration::from_millis(200), PATIENCE)))
+    let retrying = RetryingStore::new(inner, Duration::from_millis(200), PATIENCE);
+    Ok(Arc::new(retrying.unless(given_up)))
 }
 
 /// Opens a repository from this machine. Blocks.
 pub fn open(access: &RepositoryAccess) -> Result<Repository, BackupError> {
-    opened(store(&access.place)?, access)
+    opened(store(&access.place, Arc::new(|| false))?, access)
 }
 
-/// Opens it, to be written no faster than `pace` is at the time. Blocks.
-pub fn open_paced(access: &RepositoryAccess, pace: &Arc<Pace>) -> Result<Repository, BackupError> {
-    opened(Arc::new(ThrottledStore::new(store(&access.place)?, Arc::clone(pace))), access)
+/// Opens it, to be written no faster than `pace` is at the time, until `progress` is cancelled. Blocks.
+pub fn open_paced(
+    access: &RepositoryAccess,
+    pace: &Arc<Pace>,
+    progress: &Arc<Progress>,
+) -> Result<Repository, BackupError> {
+    let progress = Arc::clone(progress);
+    let store = store(&access.place, Arc::new(move || progress.cancelled.load(Ordering::Relaxed)))?;
+    opened(Arc::new(ThrottledStore::new(store, Arc::clone(pace))), access)
 }
 
 fn opened(store: Arc<dyn ObjectStore>, access: &RepositoryAccess) -> Result<Repository, BackupError> {

@@ -85,7 +85,7 @@ async fn transfer(saga: &BackupSelf, ctx: &StepCtx<BackupSelf>) -> Result<Backup
     let pace = Arc::new(Pace::new(writer.share(saga.0.bandwidth_of(repository).await?)));
     let (counters, kept) = (Arc::clone(&progress), Arc::clone(&pace));
     let mut work = tokio::task::spawn_blocking(move || {
-        let repo = own_backup::open_paced(&access, &kept)?;
+        let repo = own_backup::open_paced(&access, &kept, &counters)?;
         own_backup::back_up(&checkpoints, &repo, &what, &counters)
     });
     // Also when the step is dropped: the thread must not go on for nobody.
