@@ -6,11 +6,15 @@ mod restore;
 mod threads;
 
 use std::process::ExitCode;
+use std::time::Duration;
 
 use tokio::runtime::Handle;
 use xenith_common_tasks::Stop;
 use xenith_orchestrator::config::Config;
 use xenith_orchestrator::orchestrator::Orchestrator;
+
+/// For threads that are about to end: systemd kills what does not within 90 s.
+const LAST_THREADS: Duration = Duration::from_secs(5);
 
 fn main() -> ExitCode {
     memory::bound_glibc();
@@ -28,7 +32,11 @@ fn main() -> ExitCode {
 
 fn serve(arguments: &cli::Arguments) -> anyhow::Result<()> {
     let (calls, background) = (threads::for_calls()?, threads::for_background()?);
-    calls.block_on(run(arguments, background.handle()))
+    let ended = calls.block_on(run(arguments, background.handle()));
+    // What blocks a thread by now waits for a disk or a network that may never answer; it is left as by a kill.
+    background.shutdown_timeout(LAST_THREADS);
+    calls.shutdown_timeout(LAST_THREADS);
+    ended
 }
 
 async fn run(arguments: &cli::Arguments, background: &Handle) -> anyhow::Result<()> {
