@@ -1,5 +1,6 @@
 //! Making a simulated host.
 
+use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex};
 
 use time::OffsetDateTime;
@@ -98,6 +99,7 @@ impl SimBuilder {
             world: Mutex::new(World::new(self.config, hostname, seed)),
             sooner: Notify::new(),
             hurry: Notify::new(),
+            streams_die: AtomicBool::new(false),
             tasks: self.tasks.unwrap_or_default(),
             watchdog: Arc::default(),
             home: Handle::current(),

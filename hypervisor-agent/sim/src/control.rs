@@ -1,6 +1,8 @@
 //! What happens on a host without the agent's doing: guests that end by themselves, an administrator with
 //! `xl`, and what tests look at from outside.
 
+use std::sync::atomic::Ordering;
+
 use xenith_common_ids::DomId;
 use xenith_common_units::{MemoryMiB, VcpuCount};
 use xenith_hypervisor_agent_backend::{DomainEventKind, HypervisorError, Result};
@@ -147,6 +149,12 @@ impl SimHypervisor {
     pub fn hurry(&self) {
         self.inner.with(|world, _| world.hurried += 1);
         self.inner.hurry.notify_waiters();
+    }
+
+    /// From now on a suspend that waits breaks off when its caller is gone, and its stream ends, as when a process is
+    /// killed with the libxl in it. Otherwise it goes on, and whoever reads the stream waits for it.
+    pub fn streams_die_with_caller(&self) {
+        self.inner.streams_die.store(true, Ordering::Relaxed);
     }
 
     /// How often a call was made, failed ones included.

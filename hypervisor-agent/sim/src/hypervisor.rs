@@ -5,8 +5,10 @@ use std::fs::File;
 use std::os::fd::OwnedFd;
 use std::path::Path;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use async_trait::async_trait;
+use tokio::sync::oneshot;
 use tokio::task::spawn_blocking;
 use xenith_common_ids::DomId;
 use xenith_common_units::{MacAddr, MemoryMiB, VcpuCount};
@@ -278,7 +280,25 @@ impl Inner {
         let call = Call::on(operation, domid).with_guest();
         let begun = self.with(|world, at| world.begin(&call, at));
         let inner = Arc::clone(self);
-        self.carry_out(operation.as_str(), async move { inner.suspend(call, begun, to).await }).await
+        let (caller, gone) = oneshot::channel();
+        let suspend = async move {
+            tokio::select! {
+                () = inner.dies_with(gone) => Err(HypervisorError::Closed),
+                done = inner.suspend(call, begun, to) => done,
+            }
+        };
+        let done = self.carry_out(operation.as_str(), suspend).await;
+        drop(caller);
+        done
+    }
+
+    /// Returns when the caller is gone, where that ends its streams.
+    async fn dies_with(&self, caller: oneshot::Receiver<()>) {
+        // Nothing is ever sent: the error is the caller's end.
+        let _gone = caller.await;
+        if !self.streams_die.load(Ordering::Relaxed) {
+            std::future::pending::<()>().await;
+        }
     }
 
     /// While the delay of the call passes the guest runs: that is all the difference that "live" makes here, where a

@@ -34,6 +34,7 @@ mod system;
 mod watchdog;
 mod world;
 
+use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -77,6 +78,8 @@ struct Inner {
     sooner: Notify,
     /// Calls that wait are due at once.
     hurry: Notify,
+    /// See [`SimHypervisor::streams_die_with_caller`].
+    streams_die: AtomicBool,
     tasks: TaskSet,
     watchdog: Arc<watchdog::Timer>,
     /// Where the host was made: who calls it may be killed with all that runs there, and the host goes on.

@@ -99,6 +99,8 @@ async fn an_agent_that_dies_meanwhile_leaves_a_guest_that_runs_and_no_snapshot()
     let mut lab = Lab::new().await;
     let scene = Scene::running(&lab).await;
     let domid = lab.look(scene.vm).await.unwrap().domid;
+    // A thread of the agent's reads the memory, and the kill waits for its threads.
+    lab.sim.streams_die_with_caller();
     for at in [Operation::SuspendLive, Operation::CancelSuspend] {
         lab.sim.inject(FaultRule::hang(at, LONG));
         let before = lab.sim.calls(at);
