@@ -57,6 +57,8 @@ pub struct RocksOptions {
     pub block_cache_bytes: usize,
     /// For what was written lately, of one keyspace: there may be two of them, one on its way to the disk.
     pub write_buffer_bytes: usize,
+    /// For what was written lately, of all keyspaces together: beyond it the oldest buffer is written out.
+    pub write_buffers_bytes: usize,
     /// How often it is looked whether there is space, still or again.
     pub space_probe_interval: Duration,
     /// Of what was committed lately, for watches: one that is further behind reads again. Memory in bytes.
@@ -68,8 +70,9 @@ pub struct RocksOptions {
 impl Default for RocksOptions {
     fn default() -> Self {
         Self {
-            block_cache_bytes: 64 << 20,
+            block_cache_bytes: 32 << 20,
             write_buffer_bytes: 32 << 20,
+            write_buffers_bytes: 32 << 20,
             space_probe_interval: Duration::from_secs(1),
             history_bytes: HISTORY_BYTES,
             keep_free_bytes: 1 << 30,

@@ -78,7 +78,7 @@ impl FolderLock {
 /// Opens or creates the database. The caller holds the lock.
 pub(super) fn open(path: &Path, schema: &Schema, options: &RocksOptions) -> Result<DB, StoreError> {
     let exists = is_our_folder(path)?;
-    let mut database = database_options();
+    let mut database = database_options(options);
     // A store whose CURRENT file is gone must be an error, not a new, empty store.
     database.create_if_missing(!exists);
     let mut families: BTreeSet<String> = BTreeSet::from(["default".to_owned()]);
@@ -99,7 +99,7 @@ pub(super) fn open(path: &Path, schema: &Schema, options: &RocksOptions) -> Resu
 
 /// For reading on a disk without space: creates no files. The caller holds the lock.
 pub(super) fn open_read_only(path: &Path, schema: &Schema, options: &RocksOptions) -> Result<DB, StoreError> {
-    let database = database_options();
+    let database = database_options(options);
     let mut families: BTreeSet<String> =
         DB::list_cf(&database, path).map_err(|e| open_error(path, &e))?.into_iter().collect();
     families.extend(schema.keyspaces.iter().map(|keyspace| keyspace.name().to_owned()));
@@ -109,8 +109,9 @@ pub(super) fn open_read_only(path: &Path, schema: &Schema, options: &RocksOption
     DB::open_cf_descriptors_read_only(&database, path, descriptors, false).map_err(|e| open_error(path, &e))
 }
 
-fn database_options() -> Options {
+fn database_options(store: &RocksOptions) -> Options {
     let mut options = Options::default();
+    options.set_db_write_buffer_size(store.write_buffers_bytes);
     options.create_missing_column_families(true);
     options.set_paranoid_checks(true);
     options.set_wal_recovery_mode(DBRecoveryMode::TolerateCorruptedTailRecords);
@@ -121,7 +122,6 @@ fn database_options() -> Options {
     options.set_log_level(LogLevel::Fatal);
     options.set_max_log_file_size(0);
     options.set_keep_log_file_num(1);
-    options.set_stats_dump_period_sec(0);
     options.set_stats_dump_period_sec(0);
     options
 }

@@ -12,6 +12,8 @@ use xenith_orchestrator_store::{Health, RocksOptions, RocksStore, StateStore, St
 const DISK: u64 = 256 << 20;
 /// Enough for the flush of a table, all that so few commits lead to.
 const KEPT: u64 = 64 << 20;
+/// Of one commit.
+const VALUE_BYTES: u32 = 2_000;
 
 #[test]
 fn child_on_a_small_disk() {
@@ -30,7 +32,7 @@ fn take_all(path: &Path) {
 
 async fn commit(store: &RocksStore, n: u32) -> Result<(), StoreError> {
     let value: Vec<u8> =
-        (0..2_000_u32).map(|at| (n.wrapping_mul(at).wrapping_mul(2_654_435_761) >> 24) as u8).collect();
+        (0..VALUE_BYTES).map(|at| (n.wrapping_mul(at).wrapping_mul(2_654_435_761) >> 24) as u8).collect();
     store.commit(Transaction::new().put(FRUIT, n.to_string(), value)).await.map(drop)
 }
 
@@ -79,7 +81,7 @@ async fn fill_and_heal(folder: &Path) {
     let mut written = 1000;
     while commit(&store, written).await.is_ok() {
         written += 1;
-        assert!(written < 100_000, "the disk has an end");
+        assert!(u64::from(written) < 2 * DISK / u64::from(VALUE_BYTES), "the disk has an end");
     }
     // Then somebody takes even that. A start is refused in words.
     take_all(&foreign);
