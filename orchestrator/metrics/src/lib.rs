@@ -3,7 +3,7 @@
 //!
 //! What always holds:
 //! * A value is kept as a [`code`] of 16 bits, to 0.04 % of itself. What was not measured is a gap, never 0.
-//! * In memory is the minute under way and the last one. A minute that is over is in the store when the next
+//! * In memory is the minute under way and, packed, the last one. A minute that is over is in the store when the next
 //!   [`Metrics::flush`] returns, its slots as they were measured: in a sheet of some hundred entities together. One to
 //!   two hours after its end an hour's sheets become records, one for each entity and hour (of minutes), of which 24
 //!   become one of a day (of hours) later. Each is written once. What a record costs follows what changed in it: a

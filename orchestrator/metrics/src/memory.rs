@@ -1,4 +1,5 @@
-//! What is in memory: of each entity the minute under way, the last one, and those that are not written yet.
+//! What is in memory: of each entity the minute under way, the last one, and those that are not written yet; those
+//! that are over are packed.
 //!
 //! Entities are spread over [`GROUPS`] locks by their ids. A group is also what is written together (see
 //! [`crate::sheet`]), so a flush holds up whoever records for as long as one group of a thousandth of the fleet takes.
@@ -12,7 +13,7 @@ use xenith_orchestrator_types::metrics::Metric;
 
 use crate::Entity;
 use crate::code::{decode, encode};
-use crate::minute::{Minute, Minutes, Outcome, SLOTS};
+use crate::minute::{Minute, Minutes, NOTHING, Outcome, SLOTS};
 use crate::sheet::{Row, Sheet};
 use crate::{MINUTE, SLOT};
 
@@ -63,7 +64,8 @@ impl Entry {
     }
 
     fn row(columns: &[Metric], minute: &Minute) -> Row {
-        columns.iter().enumerate().map(|(n, metric)| (*metric, minute.slots(n))).collect()
+        // Gaps, where the column came later.
+        columns.iter().copied().zip(minute.columns().chain(std::iter::repeat(NOTHING))).collect()
     }
 
     /// What is in memory of it, by minute.
@@ -165,3 +167,48 @@ impl Memory {
 
 /// Groups are as many as two bytes of an id can spread evenly.
 const _: () = assert!(GROUPS.is_power_of_two() && SLOTS > 0);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::code::{Code, GAP};
+    use crate::sheet;
+
+    const METRICS: [Metric; 3] = [Metric::Cpu, Metric::Memory, Metric::Load];
+
+    /// Of one metric from the beginning, one that comes in the second minute, and one that comes late.
+    fn value(metric: Metric, slot: u32) -> Option<f64> {
+        match metric {
+            Metric::Cpu => Some(f64::from(slot % 7) + 20.0),
+            Metric::Memory if slot >= 1218 => Some(9e9),
+            Metric::Load if slot == 1203 => Some(2.0),
+            _ => None,
+        }
+    }
+
+    fn code(metric: Metric, slot: u32) -> Code {
+        value(metric, slot).map_or(GAP, encode)
+    }
+
+    #[test]
+    fn packed_minutes_are_written_as_they_were_measured() {
+        let (memory, vm) = (Memory::new(0), Entity::from(VmId::new()));
+        let record = |slot, metrics: &[Metric]| {
+            let values = metrics.iter().filter_map(|metric| Some((*metric, value(*metric, slot)?)));
+            memory.record(vm, slot, &values.collect::<Vec<_>>());
+        };
+        (1200..1236).for_each(|slot| record(slot, &METRICS[..2]));
+        record(1203, &METRICS[2..]);
+        record(1236, &METRICS[..2]);
+
+        let due = memory.group(Memory::place(vm)).begin_write(103);
+        assert!(due.sheets.keys().copied().eq(100..103));
+        for (number, written) in due.sheets {
+            let slots = |metric| std::array::from_fn(|n| code(metric, number * SLOTS + n as u32));
+            let row: Row = METRICS.iter().map(|metric| (*metric, slots(*metric))).collect();
+            let expected = Sheet::from([(vm, row)]);
+            assert_eq!(sheet::write(&written), sheet::write(&expected));
+            assert_eq!(written, expected);
+        }
+    }
+}

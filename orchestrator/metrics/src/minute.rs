@@ -1,9 +1,13 @@
 //! The newest minutes of one entity, by slots, until they are written.
 //!
 //! What always holds: minutes are in order; the newest stays, written or not, so that the last values are known; one
-//! before it stays until it is written. A minute that changes while it is being written is written again.
+//! before it stays until it is written. A minute that changes while it is being written is written again. At most two
+//! are open to be filled, the newest and the one that was filled last: the others are packed, if that makes them
+//! smaller, and have the same in them. One that is over is packed before a newer one takes its room, so that all
+//! entities together never have two open ones when the minute turns.
 
 use crate::code::{Code, GAP, Sum, Triple};
+use crate::pack::{pack_codes, unpack_codes};
 use crate::{MINUTE, SLOT};
 
 /// Slots of a minute.
@@ -15,6 +19,10 @@ const WAITING: usize = 10;
 
 /// What was measured in a minute, of one metric.
 pub type Slots = [Code; SLOTS as usize];
+/// Nothing was measured.
+pub const NOTHING: Slots = [GAP; SLOTS as usize];
+/// Bytes of a column that is not packed.
+const COLUMN: usize = size_of::<Slots>();
 
 /// Whether a write was done.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -31,13 +39,27 @@ enum State {
     Written,
 }
 
+/// How the columns of a minute lie in its bytes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Form {
+    /// Two bytes a slot, little endian. Only such a one is filled.
+    Open,
+    /// As [`Self::Open`], of a minute that packing does not make smaller: it is not tried again.
+    Plain,
+    Packed,
+}
+
 #[derive(Debug)]
 pub struct Minute {
     pub number: u32,
     state: State,
-    /// By column.
-    columns: Box<[Slots]>,
+    form: Form,
+    /// Column after column. Bytes in all forms: a box for each form would take 8 bytes more of every minute.
+    bytes: Box<[u8]>,
 }
+
+/// Some hundred thousands are in memory. New columns are zeros.
+const _: () = assert!(size_of::<Minute>() <= 24 && GAP == 0);
 
 #[derive(Debug, Default)]
 pub struct Minutes {
@@ -49,11 +71,41 @@ pub struct Minutes {
 impl Minute {
     /// Gaps, where the column came later.
     pub fn slots(&self, column: usize) -> Slots {
-        self.columns.get(column).copied().unwrap_or([GAP; SLOTS as usize])
+        self.columns().nth(column).unwrap_or(NOTHING)
+    }
+
+    /// All that are there: reading a packed one to its end costs as much as its last column.
+    pub fn columns(&self) -> impl Iterator<Item = Slots> {
+        let mut rest = &*self.bytes;
+        std::iter::from_fn(move || match self.form {
+            Form::Open | Form::Plain => plain_slots(&mut rest),
+            Form::Packed => unpack_slots(&mut rest),
+        })
     }
 
     fn bytes(&self) -> usize {
-        size_of::<Self>() + size_of_val(&*self.columns)
+        size_of::<Self>() + self.bytes.len()
+    }
+
+    fn close(&mut self) {
+        if self.form != Form::Open {
+            return;
+        }
+        let mut packed = Vec::with_capacity(self.bytes.len());
+        self.columns().for_each(|slots| pack_codes(&slots, &mut packed));
+        self.form = Form::Plain;
+        if packed.len() < self.bytes.len() {
+            self.form = Form::Packed;
+            // A copy: an allocator may leave what is shrunk in its large block.
+            self.bytes = Box::from(packed.as_slice());
+        }
+    }
+
+    fn reopen(&mut self) {
+        if self.form == Form::Packed {
+            self.bytes = self.columns().flatten().flat_map(Code::to_le_bytes).collect();
+        }
+        self.form = Form::Open;
     }
 }
 
@@ -71,12 +123,18 @@ impl Minutes {
             let given_up = (self.all.len() + 1).saturating_sub(WAITING);
             self.all.drain(..given_up);
         }
+        // Before there is a new one: it takes the room that they leave.
+        let newest = newest.max(number);
+        let others = self.all.iter_mut().filter(|minute| ![number, newest].contains(&minute.number));
+        others.for_each(Minute::close);
         let place = self.all.partition_point(|minute| minute.number < number);
         if self.all.get(place).is_none_or(|minute| minute.number != number) {
             self.all.reserve_exact(1);
-            self.all.insert(place, Minute { number, state: State::Changed, columns: Box::default() });
+            let (state, form) = (State::Changed, Form::Open);
+            self.all.insert(place, Minute { number, state, form, bytes: Box::default() });
         }
         let minute = &mut self.all[place];
+        minute.reopen();
         minute.state = State::Changed;
         Some(minute)
     }
@@ -131,19 +189,36 @@ impl Minutes {
     }
 }
 
+/// What [`Minutes::open`] gives.
 impl Minute {
     pub fn set(&mut self, slot: u32, column: usize, code: Code) {
         self.widen(column + 1);
-        self.columns[column][(slot % SLOTS) as usize] = code;
+        let place = column * COLUMN + (slot % SLOTS) as usize * size_of::<Code>();
+        self.bytes[place..][..size_of::<Code>()].copy_from_slice(&code.to_le_bytes());
     }
 
     /// At least so many metrics, new ones with nothing but gaps. Best all at once: there is no room for more.
     pub fn widen(&mut self, columns: usize) {
-        if self.columns.len() < columns {
-            let new = std::iter::repeat_n([GAP; SLOTS as usize], columns - self.columns.len());
-            self.columns = self.columns.iter().copied().chain(new).collect();
+        let length = columns * COLUMN;
+        if self.bytes.len() < length {
+            let mut bytes = Vec::with_capacity(length);
+            bytes.extend_from_slice(&self.bytes);
+            bytes.resize(length, 0);
+            self.bytes = bytes.into_boxed_slice();
         }
     }
+}
+
+/// Takes a column from the front.
+fn plain_slots(bytes: &mut &[u8]) -> Option<Slots> {
+    let (column, rest) = bytes.split_first_chunk::<COLUMN>()?;
+    *bytes = rest;
+    Some(std::array::from_fn(|n| Code::from_le_bytes([column[2 * n], column[2 * n + 1]])))
+}
+
+/// Takes a packed column from the front.
+pub fn unpack_slots(bytes: &mut &[u8]) -> Option<Slots> {
+    unpack_codes(bytes, SLOTS as usize)?.try_into().ok()
 }
 
 /// What is in `late` and not in `slots`.
@@ -163,7 +238,13 @@ pub fn whole_of_slots(slots: &Slots) -> Triple {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeMap;
+
+    use proptest::prelude::*;
+
     use super::*;
+
+    const METRICS: usize = 7;
 
     fn numbers(minutes: &Minutes) -> Vec<u32> {
         minutes.iter().map(|minute| minute.number).collect()
@@ -212,5 +293,78 @@ mod tests {
             minutes.open(number * SLOTS).unwrap();
         }
         assert_eq!(numbers(&minutes), (190..200).collect::<Vec<_>>(), "nobody writes them");
+    }
+
+    /// Sets all metrics of minute 100.
+    fn filled(code: impl Fn(u32) -> Code) -> Minutes {
+        let mut minutes = Minutes::default();
+        for slot in 1200..1212 {
+            let minute = minutes.open(slot).unwrap();
+            (0..METRICS).for_each(|column| minute.set(slot, column, code(slot)));
+        }
+        minutes
+    }
+
+    #[test]
+    fn what_is_over_is_packed_and_takes_what_is_late() {
+        let mut minutes = filled(|_| 30_000);
+        assert_eq!(minutes.bytes(), size_of::<Minute>() + METRICS * COLUMN);
+        minutes.open(1212).unwrap();
+        assert_eq!(minutes.all[0].form, Form::Packed);
+        assert_eq!(minutes.bytes(), 2 * size_of::<Minute>() + METRICS * 3, "constants");
+
+        minutes.open(1203).unwrap().set(1203, METRICS, 5);
+        let late = |minutes: &Minutes| {
+            let minute = &minutes.all[0];
+            assert_eq!(minute.columns().count(), METRICS + 1);
+            assert!(minute.columns().take(METRICS).all(|slots| slots == [30_000; SLOTS as usize]));
+            assert_eq!(minute.slots(METRICS)[2..5], [GAP, 5, GAP]);
+            assert_eq!(minute.slots(METRICS + 1), NOTHING);
+            minute.form
+        };
+        assert_eq!(late(&minutes), Form::Open);
+        minutes.open(1213).unwrap();
+        assert_eq!(late(&minutes), Form::Packed);
+        assert_eq!(due(&mut minutes, 101), [100]);
+    }
+
+    #[test]
+    fn what_packing_makes_larger_is_left_as_it_is() {
+        let mut minutes = filled(|slot| if slot % 2 == 0 { GAP } else { u16::MAX });
+        minutes.open(1212).unwrap();
+        assert_eq!(minutes.all[0].form, Form::Plain);
+        assert_eq!(minutes.bytes(), 2 * size_of::<Minute>() + METRICS * COLUMN);
+        minutes.open(1200).unwrap().set(1200, 0, 9);
+        assert_eq!(minutes.all[0].slots(0)[..3], [9, u16::MAX, GAP]);
+    }
+
+    proptest! {
+        #[test]
+        fn packed_minutes_have_what_was_set(
+            sets in prop::collection::vec(
+                (0..8 * SLOTS, 0..METRICS, prop_oneof![0u16..50, any::<u16>()]),
+                0..200,
+            ),
+        ) {
+            let mut minutes = Minutes::default();
+            let mut expected: BTreeMap<u32, [Slots; METRICS]> = BTreeMap::new();
+            for (slot, column, code) in sets {
+                let Some(minute) = minutes.open(slot) else { continue };
+                minute.set(slot, column, code);
+                let columns = expected.entry(slot / SLOTS).or_insert([NOTHING; METRICS]);
+                columns[column][(slot % SLOTS) as usize] = code;
+                prop_assert!(minutes.iter().filter(|minute| minute.form == Form::Open).count() <= 2);
+
+                let found: BTreeMap<u32, [Slots; METRICS]> = minutes
+                    .iter()
+                    .map(|minute| (minute.number, std::array::from_fn(|column| minute.slots(column))))
+                    .collect();
+                prop_assert_eq!(&found, &expected);
+                for minute in minutes.iter() {
+                    let columns: Vec<Slots> = minute.columns().collect();
+                    prop_assert_eq!(&columns[..], &expected[&minute.number][..columns.len()]);
+                }
+            }
+        }
     }
 }

@@ -10,8 +10,8 @@ use xenith_orchestrator_types::metrics::Metric;
 
 use crate::Entity;
 use crate::code::GAP;
-use crate::minute::{SLOTS, Slots, fill};
-use crate::pack::{pack_codes, unpack_codes};
+use crate::minute::{Slots, fill, unpack_slots};
+use crate::pack::pack_codes;
 
 const VERSION: u8 = 1;
 /// A value of the store is at most a MiB. So many entities of one group are a fleet of ten millions.
@@ -61,8 +61,7 @@ fn row(mut body: &[u8]) -> Row {
     let mut row = Vec::new();
     while let Some((number, rest)) = body.split_first() {
         body = rest;
-        let slots = unpack_codes(&mut body, SLOTS as usize).and_then(|codes| codes.try_into().ok());
-        let Some(slots) = slots else { break };
+        let Some(slots) = unpack_slots(&mut body) else { break };
         row.extend(Metric::from_number(*number).map(|metric| (metric, slots)));
     }
     row
