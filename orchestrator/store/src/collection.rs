@@ -136,10 +136,12 @@ impl<K: StoreKey, V: Serialize + DeserializeOwned> Collection<K, V> {
         StoreError::Decode { keyspace: self.keyspace, key: show_key(key), noun, source }
     }
 
-    fn encode(value: &V) -> Vec<u8> {
+    /// In a block of its own length: the last commits stay in memory, and what JSON was written into has room for more.
+    fn encode(value: &V) -> Bytes {
         // Fails only for maps with keys that are no strings and for Serialize impls that refuse: both are errors
         // of the program that the first test of the record shows.
-        serde_json::to_vec(value).expect("records are plain data that JSON can hold")
+        let json = serde_json::to_vec(value).expect("records are plain data that JSON can hold");
+        Bytes::copy_from_slice(&json)
     }
 
     pub async fn get(&self, key: &K) -> Result<Option<Record<K, V>>, StoreError> {

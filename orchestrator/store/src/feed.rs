@@ -17,9 +17,9 @@ use tokio::sync::watch;
 use crate::transaction::Write;
 use crate::{Keyspace, Revision};
 
-/// How much is remembered. 64 MiB or 100,000 commits bridge about 10 s at full load: a watcher that is slower
+/// How much is remembered. 32 MiB or 100,000 commits bridge about 5 s at full load: a watcher that is slower
 /// than that reads again, which is cheaper than catching up.
-pub(crate) const HISTORY_BYTES: usize = 64 << 20;
+pub(crate) const HISTORY_BYTES: usize = 32 << 20;
 pub(crate) const HISTORY_COMMITS: usize = 100_000;
 /// Most changes in one event, so that a watcher far behind does not build a giant list.
 const MAX_EVENT_CHANGES: usize = 1024;
